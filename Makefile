@@ -1,0 +1,49 @@
+# canary-sidecar. `make help` explains every target.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+STAMP := build/.setup
+BUILT := build/.built
+NATIVE := $(wildcard native/*) $(wildcard protos/canary/v1/*) setup.py pyproject.toml
+T ?=
+
+.PHONY: help setup build demo test lint fmt bench clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## install what is missing: system packages (root or sudo), then .venv from deploy/constraints.txt
+$(STAMP): .ci/bootstrap deploy/constraints.txt pyproject.toml
+	@.ci/bootstrap
+	@mkdir -p build && touch $@
+
+build: $(BUILT)  ## compile the native core and the canary.v1 messages
+$(BUILT): $(STAMP) $(NATIVE)
+	@$(PY) -m pip install --quiet --no-build-isolation --no-deps --editable .
+	@touch $@
+
+demo: build  ## watch a real Envoy move users 5 -> 50 -> 0 % with no restart (KEEP=1 leaves it running)
+	@$(PY) -m bench.demo $(if $(KEEP),--keep)
+
+test: build  ## run the tests, against a real Envoy (T="-k name" narrows)
+	@$(PY) -m pytest $(T)
+
+lint: build  ## ruff, mypy --strict, import-linter, cython-lint, and our C with every warning an error
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports --no-logo
+	@.venv/bin/cython-lint native
+	@$(CC) -std=c11 -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror -O2 -fsyntax-only native/sc_*.c
+
+fmt: build  ## format the Python code
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format .
+
+bench: build  ## the benchmarks (results under build/bench/)
+	@$(PY) -m bench.propagation
+
+clean:  ## remove everything that was built, .venv included
+	rm -rf build dist .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
+	rm -f sidecar/routing/*.so sidecar/control/pb/*_pb2.py sidecar/control/pb/*_pb2.pyi
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,68 @@
+"""Builds the two things pip cannot describe: the native core and the canary.v1 messages.
+
+CANARY_DEBUG=1 builds with -O0 and assertions, CANARY_SANITIZE=1 with ASan and UBSan,
+CANARY_WERROR=1 turns every C warning into an error (lint does).
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+ROOT = Path(__file__).parent
+WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes"]
+
+
+def flag(name: str) -> bool:
+    return os.environ.get(name, "") not in {"", "0"}
+
+
+def compile_protos() -> None:
+    """canary.v1 in official protobuf; flat, because our files do not import each other."""
+    from grpc_tools import protoc
+
+    work = ROOT / "build" / "protos"
+    work.mkdir(parents=True, exist_ok=True)
+    files = sorted((ROOT / "protos").rglob("*.proto"))
+    names = [str(path.relative_to(ROOT / "protos")) for path in files]
+    options = [f"-I{ROOT / 'protos'}", f"--python_out={work}", f"--pyi_out={work}"]
+    if protoc.main(["protoc", *options, *names]) != 0:
+        raise SystemExit("setup.py: protoc refused protos/ (its message stands above)")
+    for made in [*work.rglob("*_pb2.py"), *work.rglob("*_pb2.pyi")]:
+        shutil.copy(made, ROOT / "sidecar" / "control" / "pb" / made.name)
+
+
+def native_core() -> Extension:
+    flags = ["-std=c11", *WARNINGS]
+    link = []
+    if flag("CANARY_WERROR"):
+        flags += ["-Werror"]
+    if flag("CANARY_DEBUG"):
+        flags += ["-O0", "-g", "-UNDEBUG"]
+    else:
+        flags += ["-O2"]
+    if flag("CANARY_SANITIZE"):
+        sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"]
+        flags += sanitize
+        link += sanitize
+    return Extension(
+        "sidecar.routing._native",
+        ["native/core.pyx", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c"))],
+        depends=sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/*.[hp]*")),
+        include_dirs=["native"],
+        extra_compile_args=flags,
+        extra_link_args=link,
+    )
+
+
+compile_protos()
+setup(
+    ext_modules=cythonize(
+        [native_core()],
+        build_dir="build/cython",
+        include_path=["native"],
+        compiler_directives={"language_level": 3, "binding": True, "auto_pickle": False},
+    )
+)

@@ -1,0 +1,165 @@
+"""A route: what the data path knows of a rollout, checked once, then immutable.
+
+Rollout documents and `canary.v1` resources both become Routes; the native table and the twin are
+both made from Routes. A Route that exists is valid, so nothing behind this door checks again
+(the native loader excepted: it trusts nobody).
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from math import gcd, lcm
+from typing import Literal
+
+from sidecar.errors import CanaryError
+
+MAX_VARIANTS = 64
+MAX_SOURCES = 16
+MAX_HOSTS = 1000
+MAX_TEXT_BYTES = 1024
+RESERVED_PREFIX = "x-canary-"
+
+_DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_HEADER_NAME = re.compile(r":?[a-z0-9!#$%&'*+.^_`|~-]+")
+_HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PATH_PREFIX = re.compile(r"(/[^/?#\x00-\x20\x7f]+)*")
+
+SourceKind = Literal["header", "cookie", "query", "client_address"]
+
+
+class RouteError(CanaryError):
+    """A route that cannot be: it is refused and the one in force stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSource:
+    """One place to look for the unit: `name` is empty for client_address."""
+
+    kind: SourceKind
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """`weight` is relative to its siblings; `cluster` is the Envoy cluster that serves it."""
+
+    name: str
+    weight: int
+    cluster: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One rollout as the data path sees it.
+
+    `hosts` are exact or `*.suffix`, lower case, without port; none means every host. `path_prefix`
+    is "" (every path) or whole segments without a trailing slash. The first variant is the
+    baseline. Raises RouteError if any of it cannot be.
+    """
+
+    name: str
+    unit: tuple[UnitSource, ...]
+    salt: bytes
+    variants: tuple[Variant, ...]
+    hosts: tuple[str, ...] = ()
+    path_prefix: str = ""
+    # Only a table's compiler needs it, and only once per Route.
+    thresholds: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        _check_match(self)
+        _check_unit(self)
+        _check_variants(self)
+        total = sum(v.weight for v in self.variants)
+        # CONTRACTS: T_i = floor(weight_i * 2^64 / sum of weights), exact integers.
+        shares = tuple((v.weight << 64) // total for v in self.variants)
+        object.__setattr__(self, "thresholds", shares)
+
+
+def scale(weights: Mapping[str, Decimal]) -> dict[str, int]:
+    """Exact integers in the same ratios as the decimals, as small as they can be."""
+    ratios = {name: weight.as_integer_ratio() for name, weight in weights.items()}
+    common = lcm(*(denominator for _, denominator in ratios.values()))
+    whole = {name: top * (common // bottom) for name, (top, bottom) in ratios.items()}
+    divisor = gcd(*whole.values()) or 1
+    return {name: value // divisor for name, value in whole.items()}
+
+
+def _refuse(route: str, what: str, remedy: str) -> RouteError:
+    return RouteError(f"rollout {route!r}: {what}", remedy=remedy)
+
+
+def _check_name(name: str) -> None:
+    if not _DNS_LABEL.fullmatch(name) or name.startswith("shadow-"):
+        raise _refuse(
+            name,
+            "the name is not a DNS label or begins with 'shadow-'",
+            "use 1-63 characters of a-z, 0-9 and '-', beginning and ending with a letter or digit",
+        )
+
+
+def _check_match(route: Route) -> None:
+    bad = [h for h in route.hosts if not _HOST.fullmatch(h) or len(h) > 253]
+    if bad or len(route.hosts) > MAX_HOSTS or len(set(route.hosts)) < len(route.hosts):
+        raise _refuse(
+            route.name,
+            f"match.hosts {bad or 'too many or repeated'}",
+            f"give at most {MAX_HOSTS} different lower-case hosts without port, or '*.suffix'",
+        )
+    prefix = route.path_prefix
+    if not _PATH_PREFIX.fullmatch(prefix) or len(prefix.encode()) > MAX_TEXT_BYTES:
+        raise _refuse(
+            route.name,
+            f"match.pathPrefix {prefix!r}",
+            "begin with '/', no empty segment, no trailing '/', no query",
+        )
+
+
+def _check_unit(route: Route) -> None:
+    if not 1 <= len(route.unit) <= MAX_SOURCES:
+        raise _refuse(route.name, "no unit source, or too many", f"name 1 to {MAX_SOURCES}")
+    if len(route.salt) > MAX_TEXT_BYTES or b"\x00" in route.salt:
+        raise _refuse(
+            route.name, "the salt is too long or holds a NUL", f"at most {MAX_TEXT_BYTES} bytes"
+        )
+    for source in route.unit:
+        pattern = {"header": _HEADER_NAME, "cookie": _TOKEN, "query": _TOKEN}.get(source.kind)
+        named = bool(pattern and pattern.fullmatch(source.name))
+        if source.kind == "client_address":
+            named = source.name == ""
+        reserved = source.kind == "header" and source.name.startswith(RESERVED_PREFIX)
+        if not named or reserved or len(source.name) > MAX_TEXT_BYTES:
+            raise _refuse(
+                route.name,
+                f"unit source {source.kind} {source.name!r} cannot be",
+                f"name a lower-case header outside {RESERVED_PREFIX}, a cookie or a query parameter",
+            )
+
+
+def _check_variants(route: Route) -> None:
+    names = [v.name for v in route.variants]
+    if not 1 <= len(names) <= MAX_VARIANTS or len(set(names)) < len(names):
+        raise _refuse(
+            route.name, "no variant, too many, or one twice", f"declare 1 to {MAX_VARIANTS}, each once"
+        )
+    for variant in route.variants:
+        if not _DNS_LABEL.fullmatch(variant.name):
+            raise _refuse(route.name, f"variant {variant.name!r} is not a DNS label", "rename it")
+        if not 0 <= variant.weight < 1 << 64:
+            raise _refuse(
+                route.name, f"variant {variant.name!r} has weight {variant.weight}", "0 to 2^64-1"
+            )
+    if not any(v.weight for v in route.variants):
+        raise _refuse(route.name, "every weight is zero", "give the baseline a weight above zero")
+
+
+def by_name(routes: Iterable[Route]) -> tuple[Route, ...]:
+    """The order in which rollouts speak for a request. Raises RouteError on a name used twice."""
+    ordered = tuple(sorted(routes, key=lambda route: route.name))
+    for one, next_one in zip(ordered, ordered[1:], strict=False):
+        if one.name == next_one.name:
+            raise _refuse(one.name, "declared twice", "keep one of them")
+    return ordered
