@@ -5,7 +5,6 @@ both made from Routes. A Route that exists is valid, so nothing behind this door
 (the native loader excepted: it trusts nobody).
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,20 +12,11 @@ from math import gcd, lcm
 from typing import Literal
 
 from sidecar.errors import CanaryError
-
-MAX_VARIANTS = 64
-MAX_SOURCES = 16
-MAX_HOSTS = 1000
-MAX_TEXT_BYTES = 1024
-RESERVED_PREFIX = "x-canary-"
-
-_DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_HEADER_NAME = re.compile(r":?[a-z0-9!#$%&'*+.^_`|~-]+")
-_HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_PATH_PREFIX = re.compile(r"(/[^/?#\x00-\x20\x7f]+)*")
+from sidecar.rollout import names
 
 SourceKind = Literal["header", "cookie", "query", "client_address"]
+
+_SOURCE_NAMES = {"header": names.HEADER_NAME, "cookie": names.TOKEN, "query": names.TOKEN}
 
 
 class RouteError(CanaryError):
@@ -93,7 +83,7 @@ def _refuse(route: str, what: str, remedy: str) -> RouteError:
 
 
 def _check_name(name: str) -> None:
-    if not _DNS_LABEL.fullmatch(name) or name.startswith("shadow-"):
+    if not names.DNS_LABEL.fullmatch(name) or name.startswith(names.SHADOW_PREFIX):
         raise _refuse(
             name,
             "the name is not a DNS label or begins with 'shadow-'",
@@ -102,15 +92,15 @@ def _check_name(name: str) -> None:
 
 
 def _check_match(route: Route) -> None:
-    bad = [h for h in route.hosts if not _HOST.fullmatch(h) or len(h) > 253]
-    if bad or len(route.hosts) > MAX_HOSTS or len(set(route.hosts)) < len(route.hosts):
+    bad = [h for h in route.hosts if not names.HOST.fullmatch(h) or len(h) > names.MAX_HOST_BYTES]
+    if bad or len(route.hosts) > names.MAX_HOSTS or len(set(route.hosts)) < len(route.hosts):
         raise _refuse(
             route.name,
             f"match.hosts {bad or 'too many or repeated'}",
-            f"give at most {MAX_HOSTS} different lower-case hosts without port, or '*.suffix'",
+            f"give at most {names.MAX_HOSTS} different lower-case hosts without port, or '*.suffix'",
         )
     prefix = route.path_prefix
-    if not _PATH_PREFIX.fullmatch(prefix) or len(prefix.encode()) > MAX_TEXT_BYTES:
+    if not names.PATH_PREFIX.fullmatch(prefix) or len(prefix.encode()) > names.MAX_TEXT_BYTES:
         raise _refuse(
             route.name,
             f"match.pathPrefix {prefix!r}",
@@ -119,34 +109,40 @@ def _check_match(route: Route) -> None:
 
 
 def _check_unit(route: Route) -> None:
-    if not 1 <= len(route.unit) <= MAX_SOURCES:
-        raise _refuse(route.name, "no unit source, or too many", f"name 1 to {MAX_SOURCES}")
-    if len(route.salt) > MAX_TEXT_BYTES or b"\x00" in route.salt:
+    if not 1 <= len(route.unit) <= names.MAX_SOURCES:
+        raise _refuse(route.name, "no unit source, or too many", f"name 1 to {names.MAX_SOURCES}")
+    if len(route.salt) > names.MAX_TEXT_BYTES or b"\x00" in route.salt:
         raise _refuse(
-            route.name, "the salt is too long or holds a NUL", f"at most {MAX_TEXT_BYTES} bytes"
+            route.name,
+            "the salt is too long or holds a NUL",
+            f"at most {names.MAX_TEXT_BYTES} bytes",
         )
     for source in route.unit:
-        pattern = {"header": _HEADER_NAME, "cookie": _TOKEN, "query": _TOKEN}.get(source.kind)
+        pattern = _SOURCE_NAMES.get(source.kind)
         named = bool(pattern and pattern.fullmatch(source.name))
         if source.kind == "client_address":
             named = source.name == ""
-        reserved = source.kind == "header" and source.name.startswith(RESERVED_PREFIX)
-        if not named or reserved or len(source.name) > MAX_TEXT_BYTES:
+        reserved = source.kind == "header" and source.name.startswith(names.RESERVED_PREFIX)
+        if not named or reserved or len(source.name) > names.MAX_TEXT_BYTES:
             raise _refuse(
                 route.name,
                 f"unit source {source.kind} {source.name!r} cannot be",
-                f"name a lower-case header outside {RESERVED_PREFIX}, a cookie or a query parameter",
+                f"name a lower-case header outside {names.RESERVED_PREFIX}, a cookie or a query"
+                " parameter",
             )
 
 
 def _check_variants(route: Route) -> None:
-    names = [v.name for v in route.variants]
-    if not 1 <= len(names) <= MAX_VARIANTS or len(set(names)) < len(names):
+    declared = [v.name for v in route.variants]
+    unique = len(set(declared)) == len(declared)
+    if not 1 <= len(declared) <= names.MAX_VARIANTS or not unique:
         raise _refuse(
-            route.name, "no variant, too many, or one twice", f"declare 1 to {MAX_VARIANTS}, each once"
+            route.name,
+            "no variant, too many, or one twice",
+            f"declare 1 to {names.MAX_VARIANTS}, each once",
         )
     for variant in route.variants:
-        if not _DNS_LABEL.fullmatch(variant.name):
+        if not names.DNS_LABEL.fullmatch(variant.name):
             raise _refuse(route.name, f"variant {variant.name!r} is not a DNS label", "rename it")
         if not 0 <= variant.weight < 1 << 64:
             raise _refuse(

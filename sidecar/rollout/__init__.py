@@ -1,0 +1,1 @@
+"""What people declare: the Rollout document, its validation, its JSON Schema."""
