@@ -21,13 +21,16 @@ def flag(name: str) -> bool:
 
 def compile_protos() -> None:
     """canary.v1 in official protobuf; flat, because our files do not import each other."""
+    import grpc_tools
     from grpc_tools import protoc
 
     work = ROOT / "build" / "protos"
     work.mkdir(parents=True, exist_ok=True)
     files = sorted((ROOT / "protos").rglob("*.proto"))
     names = [str(path.relative_to(ROOT / "protos")) for path in files]
-    options = [f"-I{ROOT / 'protos'}", f"--python_out={work}", f"--pyi_out={work}"]
+    well_known = Path(grpc_tools.__file__).parent / "_proto"
+    options = [f"-I{ROOT / 'protos'}", f"-I{well_known}"]
+    options += [f"--python_out={work}", f"--pyi_out={work}"]
     if protoc.main(["protoc", *options, *names]) != 0:
         raise SystemExit("setup.py: protoc refused protos/ (its message stands above)")
     for made in [*work.rglob("*_pb2.py"), *work.rglob("*_pb2.pyi")]:

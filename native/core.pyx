@@ -1,0 +1,133 @@
+# cython: freethreading_compatible = False
+"""Glue between Python and the C core: check types, call C, turn error codes into exceptions."""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+
+
+cdef extern from "sc_answer.h" nogil:
+    int SC_ERR_NOMEM
+
+    ctypedef struct sc_str:
+        const uint8_t *data
+        size_t len
+
+    ctypedef struct sc_digest:
+        uint64_t low
+        uint64_t high
+
+    ctypedef struct sc_variant:
+        sc_str name
+
+    ctypedef struct sc_rollout:
+        sc_str name
+        const sc_variant *variants
+
+    ctypedef enum sc_reason:
+        SC_REASON_WEIGHT
+        SC_REASON_NO_UNIT
+
+    ctypedef struct sc_decision:
+        const sc_rollout *rollout
+        uint64_t position
+        uint64_t second
+        uint8_t slot
+        sc_reason reason
+
+    ctypedef struct sc_table:
+        pass
+
+    ctypedef struct sc_request:
+        pass
+
+    ctypedef struct sc_scratch:
+        sc_request request
+        sc_decision *decisions
+        size_t n_decisions
+
+    int sc_table_new(sc_table **out, sc_str data, const char **reason)
+    void sc_table_del(sc_table *table)
+    sc_str sc_table_version(const sc_table *table)
+    uint32_t sc_table_len(const sc_table *table)
+    int sc_request_parse(sc_request *request, sc_str message)
+    int sc_answer_decide(const sc_table *table, sc_scratch *scratch)
+    int sc_answer(const sc_table *table, sc_str message, sc_scratch *scratch, sc_str *out)
+    void sc_scratch_free(sc_scratch *scratch)
+
+cdef extern from "sc_hash.h" nogil:
+    sc_digest sc_hash(const sc_str *parts, size_t n_parts)
+
+
+cdef inline sc_str view(bytes data) noexcept:
+    return sc_str(<const uint8_t *>PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data))
+
+
+cdef inline bytes copy(sc_str text):
+    return PyBytes_FromStringAndSize(<const char *>text.data, <Py_ssize_t>text.len)
+
+
+cdef int check(int rv, str what) except -1:
+    if rv == SC_ERR_NOMEM:
+        raise MemoryError
+    if rv < 0:
+        raise ValueError(what)
+    return 0
+
+
+def hash128(*parts: bytes) -> tuple[int, int]:
+    """The two 64-bit halves of MurmurHash3_x64_128 of the parts, as if they stood together."""
+    cdef sc_str views[8]
+    if len(parts) > 8:
+        raise ValueError("at most 8 parts")
+    for i, part in enumerate(parts):
+        views[i] = view(part)
+    cdef sc_digest digest = sc_hash(views, <size_t>len(parts))
+    return digest.low, digest.high
+
+
+cdef class Table:
+    """An immutable routing table. ValueError says why bytes are refused."""
+
+    cdef sc_table *table
+    cdef sc_scratch scratch
+
+    def __cinit__(self, bytes data not None):
+        cdef const char *reason = NULL
+        cdef int rv = sc_table_new(&self.table, view(data), &reason)
+        check(rv, reason.decode() if reason != NULL else "")
+
+    def __dealloc__(self):
+        # Reached with a NULL table when __cinit__ raised.
+        sc_table_del(self.table)
+        sc_scratch_free(&self.scratch)
+
+    def __len__(self) -> int:
+        return sc_table_len(self.table)
+
+    @property
+    def version(self) -> str:
+        return copy(sc_table_version(self.table)).decode()
+
+    def answer(self, bytes message not None) -> bytes:
+        cdef sc_str out
+        # The scratch is shared by all callers: the GIL is what keeps them apart.
+        check(sc_answer(self.table, view(message), &self.scratch, &out), "not a ProcessingRequest")
+        return copy(out)
+
+    def decide(self, bytes message not None) -> list[tuple[str, str, str, int, int]]:
+        check(sc_request_parse(&self.scratch.request, view(message)), "not a ProcessingRequest")
+        check(sc_answer_decide(self.table, &self.scratch), "")
+        found = []
+        cdef size_t i
+        cdef sc_decision *d
+        for i in range(self.scratch.n_decisions):
+            d = &self.scratch.decisions[i]
+            found.append((
+                copy(d.rollout.name).decode(),
+                copy(d.rollout.variants[d.slot].name).decode(),
+                "weight" if d.reason == SC_REASON_WEIGHT else "no_unit",
+                d.position,
+                d.second,
+            ))
+        return found

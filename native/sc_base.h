@@ -1,0 +1,48 @@
+/* What every other header needs: a view of bytes and the error codes. */
+#ifndef SC_BASE_H
+#define SC_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Functions return 0 or one of these. */
+enum {
+  SC_ERR_NOMEM = -1,     /* an allocation failed; nothing was changed */
+  SC_ERR_MALFORMED = -2, /* the bytes are not what they should be */
+};
+
+/* A view: never owned, never terminated. `data` may be NULL when `len` is 0. */
+typedef struct {
+  const uint8_t *data;
+  size_t len;
+} sc_str;
+
+#define SC_LITERAL(text) ((sc_str){(const uint8_t *)(text), sizeof(text) - 1})
+
+static inline bool sc_str_eq(sc_str a, sc_str b)
+{
+  return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+static inline bool sc_str_starts(sc_str text, sc_str prefix)
+{
+  return text.len >= prefix.len && (prefix.len == 0 || memcmp(text.data, prefix.data, prefix.len) == 0);
+}
+
+/* The bytes from `start` to `end` (exclusive) of `text`; both must lie within it. */
+static inline sc_str sc_str_slice(sc_str text, size_t start, size_t end)
+{
+  return (sc_str){text.data ? text.data + start : NULL, end - start};
+}
+
+/* Where `byte` first stands at or after `start`; `text.len` if nowhere. */
+static inline size_t sc_str_find(sc_str text, size_t start, char byte)
+{
+  const uint8_t *hit =
+      start < text.len ? memchr(text.data + start, (unsigned char)byte, text.len - start) : NULL;
+  return hit ? (size_t)(hit - text.data) : text.len;
+}
+
+#endif

@@ -1,0 +1,49 @@
+"""Rollouts become a routing table; the only door to the native core.
+
+`Table` is the native one; `twin` is its specification in Python. Who wants to know how a request
+is decided reads twin.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sidecar.routing._native import Table, hash128
+from sidecar.routing.compiling import compile_table, version_of
+from sidecar.routing.route import Route, RouteError, UnitSource, Variant, by_name, scale
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+    from sidecar.rollout import Rollout
+
+__all__ = [
+    "Route",
+    "RouteError",
+    "Table",
+    "UnitSource",
+    "Variant",
+    "by_name",
+    "compile_table",
+    "hash128",
+    "route_of",
+    "scale",
+    "version_of",
+]
+
+
+def route_of(rollout: Rollout, weights: Mapping[str, Decimal]) -> Route:
+    """Return the route of a rollout document with the weights in force (by variant name).
+
+    Raises RouteError if those weights cannot be.
+    """
+    scaled = scale(weights)
+    return Route(
+        name=rollout.name,
+        unit=tuple(UnitSource(source.kind, source.name) for source in rollout.unit),
+        salt=rollout.salt.encode(),
+        variants=tuple(Variant(v.name, scaled[v.name], v.cluster) for v in rollout.variants),
+        hosts=rollout.hosts,
+        path_prefix=rollout.path_prefix,
+    )

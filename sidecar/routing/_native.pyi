@@ -1,0 +1,26 @@
+from typing import final
+
+def hash128(*parts: bytes) -> tuple[int, int]:
+    """Return the low and high 64 bits of MurmurHash3_x64_128, seed 0, of the joined parts."""
+
+@final
+class Table:
+    """An immutable routing table in native memory.
+
+    `data` comes from `compiling.compile_table`; ValueError says why other bytes are refused.
+    """
+
+    def __new__(cls, data: bytes) -> Table: ...
+    def __len__(self) -> int: ...
+    @property
+    def version(self) -> str:
+        """The version every answer carries in its metadata."""
+
+    def answer(self, message: bytes) -> bytes:
+        """Answer a serialised ProcessingRequest with a serialised ProcessingResponse.
+
+        Empty where the protocol wants no answer. ValueError: not a ProcessingRequest.
+        """
+
+    def decide(self, message: bytes) -> list[tuple[str, str, str, int, int]]:
+        """Return (rollout, variant, reason, position, second) per rollout that speaks."""
