@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
+__extension__ typedef unsigned __int128 sc_u128;
+
 /* Functions return 0 or one of these. */
 enum {
   SC_ERR_NOMEM = -1,     /* an allocation failed; nothing was changed */

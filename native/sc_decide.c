@@ -2,8 +2,6 @@
 
 #include "sc_hash.h"
 
-__extension__ typedef unsigned __int128 u128;
-
 enum { LOG_BITS = 48 };
 
 /* ---- the unit ------------------------------------------------------------------------------- */
@@ -77,7 +75,7 @@ static uint64_t log2_fixed(uint64_t x)
   uint64_t mantissa = x << (63 - exponent);
   uint64_t result = exponent;
   for (int i = 0; i < LOG_BITS; i++) {
-    u128 square = (u128)mantissa * mantissa;
+    sc_u128 square = (sc_u128)mantissa * mantissa;
     unsigned bit = (unsigned)(square >> 127);
     mantissa = (uint64_t)(square >> (63 + bit));
     result = result << 1 | bit;
@@ -106,7 +104,7 @@ static uint8_t race(const sc_rollout *rollout, uint64_t second)
   for (uint8_t slot = 0; slot < rollout->n_variants; slot = slot ? (uint8_t)(slot + 1) : 3) {
     if (v[slot].share == 0) continue;
     uint64_t time = waiting_time(second, v[slot].name);
-    if (!found || (u128)time * v[best].share < (u128)best_time * v[slot].share) {
+    if (!found || (sc_u128)time * v[best].share < (sc_u128)best_time * v[slot].share) {
       best = slot;
       best_time = time;
       found = true;

@@ -195,14 +195,13 @@ static void read_variants(cursor *c, sc_table *t, sc_rollout *r)
   r->whole = (uint8_t)read_uint(c, 1);
   r->n_variants = (uint8_t)read_uint(c, 1);
   r->variants = t->variants + t->used_variants;
-  uint64_t sum = 0;
+  sc_u128 sum = 0, line = (sc_u128)1 << 64;
   for (unsigned i = 0; i < r->n_variants && !c->reason; i++) {
     if (t->used_variants == t->n_variants) {
       refuse(c, "more variants than announced");
       return;
     }
     sc_variant v = {.name = read_label(c), .share = read_uint(c, 8)};
-    if (v.share > UINT64_MAX - sum) refuse(c, "the shares overlap");
     sum += v.share;
     t->variants[t->used_variants++] = v;
   }
@@ -210,9 +209,9 @@ static void read_variants(cursor *c, sc_table *t, sc_rollout *r)
     refuse(c, "no variant, or too many");
   if (r->whole != SC_NO_SLOT && r->whole >= r->n_variants)
     refuse(c, "the slot with all the weight does not exist");
+  if (sum > line) refuse(c, "the shares overlap");
   /* Flooring loses less than one point per variant; more is missing only if the bytes are wrong. */
-  if (r->whole == SC_NO_SLOT && sum < UINT64_MAX - SC_MAX_VARIANTS)
-    refuse(c, "the shares do not fill the line");
+  if (sum + SC_MAX_VARIANTS < line) refuse(c, "the shares do not fill the line");
 }
 
 static void read_rollout(cursor *c, sc_table *t, uint32_t at)

@@ -1,0 +1,141 @@
+"""The portable engine: grpc.aio, raw bytes in and out of the native table.
+
+Envoy ends each stream with RST_STREAM as soon as it has its answer, so a cancelled handler is a
+normal end. What must never happen is a clean close without an answer: Envoy takes that for
+"nothing to change" and nobody would know. Whatever cannot be answered is therefore aborted with a
+status, which Envoy counts (streams_failed, failure_mode_allowed).
+"""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from sidecar.errors import CanaryError
+from sidecar.extproc.engine import SERVICE
+from sidecar.routing import Table
+
+_OPTIONS = [
+    ("grpc.max_concurrent_streams", 1 << 20),
+    ("grpc.so_reuseport", 0),
+    # Envoy resets every stream once it has its answer; that is no attack here.
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.max_receive_message_length", 4 << 20),
+]
+_UNIX = "unix://"
+
+
+class GrpcioEngine:
+    """Answers on the event loop that started it."""
+
+    name = "grpcio"
+
+    def __init__(self, address: str, *, socket_mode: int = 0o600) -> None:
+        self._address = address
+        self._socket_mode = socket_mode
+        self._table: Table | None = None
+        self._draining = False
+        self._counts: Counter[str] = Counter()
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a table is loaded and the engine is not draining."""
+        return self._table is not None and not self._draining
+
+    def counters(self) -> Mapping[str, int]:
+        """Return what happened since the start."""
+        return {key: self._counts[key] for key in ("streams", "answers", "malformed", "not_ready")}
+
+    async def start(self) -> None:
+        """Listen. Raises CanaryError if the address cannot be had."""
+        server = grpc.aio.server(options=_OPTIONS)
+        method = grpc.stream_stream_rpc_method_handler(self._process)
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, {"Process": method}),)
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        await self._announce()
+        self._bind(server)
+        self._server = server
+        await server.start()
+        self._publish_socket()
+
+    def swap(self, table: Table) -> None:
+        """Answer every message from now on by `table`; the first one makes the engine ready."""
+        first, self._table = self._table is None, table
+        if first:
+            task = asyncio.get_running_loop().create_task(self._announce())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def drain(self, grace_s: float) -> None:
+        """Accept nothing new, answer what was accepted, then stop; cut after `grace_s` seconds."""
+        self._draining = True
+        await self._announce()
+        if self._server is None:
+            return
+        if self._address.startswith(_UNIX):
+            with suppress(FileNotFoundError):
+                self._path().unlink()
+        await self._server.stop(grace_s)
+
+    # The request path.
+
+    async def _process(self, requests: Any, context: Any) -> Any:
+        self._counts["streams"] += 1
+        async for message in requests:
+            table = self._table
+            if table is None:
+                self._counts["not_ready"] += 1
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "no routing table yet")
+            try:
+                answer = table.answer(message)
+            except ValueError as error:
+                self._counts["malformed"] += 1
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            if answer:
+                self._counts["answers"] += 1
+                yield answer
+
+    # Health and the address.
+
+    async def _announce(self) -> None:
+        serving = health_pb2.HealthCheckResponse.SERVING
+        status = serving if self.ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", SERVICE):
+            await self._health.set(service, status)
+
+    def _path(self) -> Path:
+        return Path(self._address.removeprefix(_UNIX))
+
+    def _private_path(self) -> Path:
+        return self._path().with_name(f".{self._path().name}.{os.getpid()}")
+
+    def _bind(self, server: grpc.aio.Server) -> None:
+        address = self._address
+        if address.startswith(_UNIX):
+            address = f"unix:{self._private_path()}"
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError:
+            port = 0
+        if port == 0:
+            raise CanaryError(
+                f"cannot listen on {self._address}",
+                remedy="another process has it, or its folder is missing: choose another --listen",
+            )
+
+    def _publish_socket(self) -> None:
+        """Give the socket its name only now: nobody connects before it has its mode and serves."""
+        if self._address.startswith(_UNIX):
+            self._private_path().chmod(self._socket_mode)
+            self._private_path().rename(self._path())
