@@ -1,1 +1,24 @@
-"""What people declare: the Rollout document, its validation, its JSON Schema."""
+"""What people declare: the Rollout document, its validation, its JSON Schema. Pure.
+
+`read` turns the bytes of files into rollouts and mistakes; everything behind this door works on
+rollouts that are known to be valid.
+"""
+
+from sidecar.rollout.document import Rollout, UnitSource, Variant, canonical, schema
+from sidecar.rollout.identity import generation, moves
+from sidecar.rollout.reading import Declared, Mistake, Reading, Source, read
+
+__all__ = [
+    "Declared",
+    "Mistake",
+    "Reading",
+    "Rollout",
+    "Source",
+    "UnitSource",
+    "Variant",
+    "canonical",
+    "generation",
+    "moves",
+    "read",
+    "schema",
+]
