@@ -50,6 +50,8 @@ cdef extern from "sc_answer.h" nogil:
     void sc_table_del(sc_table *table)
     sc_str sc_table_version(const sc_table *table)
     uint32_t sc_table_len(const sc_table *table)
+    const sc_rollout *sc_table_rollout(const sc_table *table, uint32_t at)
+    uint8_t sc_decide_slot(const sc_rollout *rollout, uint64_t position, uint64_t second)
     int sc_request_parse(sc_request *request, sc_str message)
     int sc_answer_decide(const sc_table *table, sc_scratch *scratch)
     int sc_answer(const sc_table *table, sc_str message, sc_scratch *scratch, sc_str *out)
@@ -114,6 +116,11 @@ cdef class Table:
         # The scratch is shared by all callers: the GIL is what keeps them apart.
         check(sc_answer(self.table, view(message), &self.scratch, &out), "not a ProcessingRequest")
         return copy(out)
+
+    def slot_at(self, uint32_t at, uint64_t position, uint64_t second) -> int:
+        if at >= sc_table_len(self.table):
+            raise IndexError(at)
+        return sc_decide_slot(sc_table_rollout(self.table, at), position, second)
 
     def decide(self, bytes message not None) -> list[tuple[str, str, str, int, int]]:
         check(sc_request_parse(&self.scratch.request, view(message)), "not a ProcessingRequest")

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -28,6 +28,10 @@ _OPTIONS = [
     ("grpc.http2.max_ping_strikes", 0),
     ("grpc.max_receive_message_length", 4 << 20),
 ]
+_REFUSALS = {
+    "not_ready": grpc.StatusCode.UNAVAILABLE,
+    "malformed": grpc.StatusCode.INVALID_ARGUMENT,
+}
 _UNIX = "unix://"
 
 
@@ -58,7 +62,7 @@ class GrpcioEngine:
     async def start(self) -> None:
         """Listen. Raises CanaryError if the address cannot be had."""
         server = grpc.aio.server(options=_OPTIONS)
-        method = grpc.stream_stream_rpc_method_handler(self._process)
+        method: Any = grpc.stream_stream_rpc_method_handler(self._process)
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, {"Process": method}),)
         )
@@ -95,16 +99,19 @@ class GrpcioEngine:
         async for message in requests:
             table = self._table
             if table is None:
-                self._counts["not_ready"] += 1
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "no routing table yet")
+                await self._refuse(context, "not_ready", "no routing table yet")
             try:
                 answer = table.answer(message)
             except ValueError as error:
-                self._counts["malformed"] += 1
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+                await self._refuse(context, "malformed", str(error))
             if answer:
                 self._counts["answers"] += 1
                 yield answer
+
+    async def _refuse(self, context: Any, count: str, why: str) -> Never:
+        self._counts[count] += 1
+        await context.abort(_REFUSALS[count], why)
+        raise AssertionError
 
     # Health and the address.
 

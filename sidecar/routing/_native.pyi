@@ -24,3 +24,6 @@ class Table:
 
     def decide(self, message: bytes) -> list[tuple[str, str, str, int, int]]:
         """Return (rollout, variant, reason, position, second) per rollout that speaks."""
+
+    def slot_at(self, at: int, position: int, second: int) -> int:
+        """Return the slot of rollout number `at` (in order of names) at a point of its line."""

@@ -8,6 +8,7 @@ both made from Routes. A Route that exists is valid, so nothing behind this door
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 from math import gcd, lcm
 from typing import Literal
 
@@ -97,7 +98,7 @@ def _check_match(route: Route) -> None:
         raise _refuse(
             route.name,
             f"match.hosts {bad or 'too many or repeated'}",
-            f"give at most {names.MAX_HOSTS} different lower-case hosts without port, or '*.suffix'",
+            f"at most {names.MAX_HOSTS} different lower-case hosts without port, or '*.suffix'",
         )
     prefix = route.path_prefix
     if not names.PATH_PREFIX.fullmatch(prefix) or len(prefix.encode()) > names.MAX_TEXT_BYTES:
@@ -155,7 +156,7 @@ def _check_variants(route: Route) -> None:
 def by_name(routes: Iterable[Route]) -> tuple[Route, ...]:
     """The order in which rollouts speak for a request. Raises RouteError on a name used twice."""
     ordered = tuple(sorted(routes, key=lambda route: route.name))
-    for one, next_one in zip(ordered, ordered[1:], strict=False):
+    for one, next_one in pairwise(ordered):
         if one.name == next_one.name:
             raise _refuse(one.name, "declared twice", "keep one of them")
     return ordered

@@ -11,8 +11,8 @@ from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.service.ext_proc import v3 as ext_proc
 from envoy_data_plane.google import protobuf
 
-from sidecar.routing import twin
 from sidecar.rollout.names import RESERVED_PREFIX
+from sidecar.routing import twin
 from sidecar.routing.route import Route
 
 _FILTER = "envoy.filters.http.ext_proc"
