@@ -89,7 +89,7 @@ class GrpcioEngine:
             return
         if self._address.startswith(_UNIX):
             with suppress(FileNotFoundError):
-                self._path().unlink()
+                self.path.unlink()
         await self._server.stop(grace_s)
 
     # The request path.
@@ -121,11 +121,13 @@ class GrpcioEngine:
         for service in ("", SERVICE):
             await self._health.set(service, status)
 
-    def _path(self) -> Path:
+    @property
+    def path(self) -> Path:
+        """Where the Unix socket stands, if the address is one."""
         return Path(self._address.removeprefix(_UNIX))
 
     def _private_path(self) -> Path:
-        return self._path().with_name(f".{self._path().name}.{os.getpid()}")
+        return self.path.with_name(f".{self.path.name}.{os.getpid()}")
 
     def _bind(self, server: grpc.aio.Server) -> None:
         address = self._address
@@ -145,4 +147,4 @@ class GrpcioEngine:
         """Give the socket its name only now: nobody connects before it has its mode and serves."""
         if self._address.startswith(_UNIX):
             self._private_path().chmod(self._socket_mode)
-            self._private_path().rename(self._path())
+            self._private_path().rename(self.path)
