@@ -19,7 +19,7 @@ from sidecar.rollout.tree import (
     Parsed,
     Problem,
 )
-from sidecar.rollout.wording import nearest, problem
+from sidecar.rollout.wording import nearest, problems
 
 NAME: Loc = ("metadata", "name")
 
@@ -48,7 +48,8 @@ class Draft:
     def kin(self) -> bool:
         """Whether it means to be a Rollout at all: its kind says so, or nearly, or nothing."""
         kind = at_loc(self.parsed.value, ("kind",))
-        return not isinstance(kind, str) or bool(nearest(kind, ["Rollout"]))
+        said = isinstance(kind, str) and kind != "Rollout"
+        return not said or nearest(kind, ["Rollout"]) is not None
 
 
 def drafts(documents: Iterable[Parsed], notes: list[Problem]) -> Iterator[Draft]:
@@ -84,8 +85,7 @@ def _check(draft: Draft) -> None:
     try:
         draft.rollout = Rollout.model_validate(tree)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        draft.problems += [problem(detail, draft.parsed) for detail in details]
+        draft.problems += problems(error, draft.parsed)
     if draft.kin:
         draft.problems += across_fields(draft.parsed)
     else:

@@ -7,7 +7,6 @@ alone makes Rollouts.
 
 from collections.abc import Mapping
 from copy import deepcopy
-from decimal import Decimal
 from functools import cache, cached_property
 from typing import Any, Literal
 
@@ -64,7 +63,13 @@ class Match(_Part):
 class UnitSource(_Part):
     """One place of a request to look for the unit: exactly one of these fields."""
 
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "minProperties": 1,
+            "maxProperties": 1,
+            "examples": [{"header": "x-user-id"}],
+        }
+    )
 
     header: texts.HeaderName = Field(
         default="", description="A request header, in any case.", examples=["x-user-id"]
@@ -92,6 +97,8 @@ class UnitSource(_Part):
 
 class Variant(_Part):
     """One version of the service."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "canary", "weight": 5}]})
 
     name: texts.VariantName = Field(
         description="Names the variant; the value of the header.", examples=["stable"]
@@ -253,7 +260,7 @@ def canonical(rollout: Rollout) -> dict[str, Any]:
             "unit": [_source(source) for source in rollout.unit],
             "salt": rollout.salt,
             "variants": [
-                {"name": one.name, "weight": _plain(one.weight), "cluster": one.cluster}
+                {"name": one.name, "weight": f"{one.weight:f}", "cluster": one.cluster}
                 for one in rollout.variants
             ],
         },
@@ -262,8 +269,3 @@ def canonical(rollout: Rollout) -> dict[str, Any]:
 
 def _source(source: UnitSource) -> dict[str, Any]:
     return {"clientAddress": True} if source.client_address else {source.kind: source.name}
-
-
-def _plain(weight: Decimal) -> str:
-    text = f"{weight:f}"
-    return (text.rstrip("0").rstrip(".") if "." in text else text).removeprefix("-") or "0"

@@ -13,10 +13,8 @@ from sidecar.rollout import jsontree, names, yamltree
 from sidecar.rollout.checking import NAME, Draft, drafts
 from sidecar.rollout.document import Rollout
 from sidecar.rollout.texts import shown
-from sidecar.rollout.tree import Parsed, Problem, UnreadableError, place
+from sidecar.rollout.tree import MAX_PROBLEMS, Parsed, Problem, UnreadableError, place
 from sidecar.rollout.wording import written
-
-MAX_MISTAKES = 1000  # of one file
 
 
 class Source(NamedTuple):
@@ -151,8 +149,8 @@ def _mistakes(file: _File) -> Iterator[Mistake]:
     for draft in file.drafts:
         found += [(one.at, (*draft.prefix, *one.loc), one) for one in draft.problems]
     found.sort(key=lambda one: one[0])
-    for at, loc, problem in found[:MAX_MISTAKES]:
+    for at, loc, problem in found[:MAX_PROBLEMS]:
         yield Mistake(file.name, *at, written(loc), problem.message, problem.remedy)
-    if len(found) > MAX_MISTAKES:
-        at, more = found[MAX_MISTAKES][0], len(found) - MAX_MISTAKES
-        yield Mistake(file.name, *at, "", f"{more} more mistakes follow", "mend those above first")
+    if len(found) > MAX_PROBLEMS:
+        at = found[MAX_PROBLEMS][0]
+        yield Mistake(file.name, *at, "", "more mistakes follow", "mend those above first")

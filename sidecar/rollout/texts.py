@@ -8,7 +8,7 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any, NoReturn
 
-from pydantic import AfterValidator, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from sidecar.rollout import names
@@ -16,6 +16,7 @@ from sidecar.rollout import names
 MISTAKE = "canary"  # the error type whose context holds our own message and remedy
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_FINEST_WEIGHT = Decimal(1).scaleb(-names.MAX_WEIGHT_DECIMALS)
 _PORT = re.compile(r"(.+):[0-9]+")
 _SCHEME = re.compile(r"[a-zA-Z]+://([^/]*).*")
 
@@ -149,7 +150,7 @@ def _cluster(value: str) -> str:
 
 def _weight(value: Decimal) -> Decimal:
     if not value.is_finite():
-        _refuse(f"is {value}", "write a finite number, such as 5 or 0.5")
+        _refuse(f"is {str(value).lower()}", "write a finite number, such as 5 or 0.5")
     if value < 0:
         _refuse(f"is negative ({_digits(value)})", "write 0 or more; 0 sends nobody")
     if value > names.MAX_WEIGHT:
@@ -157,16 +158,18 @@ def _weight(value: Decimal) -> Decimal:
             f"is {_digits(value)}, more than {names.MAX_WEIGHT}",
             "only the ratios count: divide all weights by the same number",
         )
-    if value * 10**names.MAX_WEIGHT_DECIMALS % 1:
+    rounded = value.quantize(_FINEST_WEIGHT)
+    if rounded != value:
         _refuse(
             f"{_digits(value)} has more than {names.MAX_WEIGHT_DECIMALS} decimals",
             "only the ratios count: round it, or multiply all weights by the same number",
         )
-    return value
+    # However many zeros it was written with: later arithmetic pays for every digit.
+    return Decimal(f"{abs(rounded):f}".rstrip("0").rstrip("."))
 
 
 def _digits(value: Decimal) -> str:
-    digits = str(value)
+    digits = f"{value:f}" if abs(value.adjusted()) <= 30 else str(value)
     return digits if len(digits) <= 40 else f"{digits[:30]}…"
 
 
@@ -201,6 +204,7 @@ Cluster = Annotated[
 ]
 Weight = Annotated[
     Decimal,
+    Field(allow_inf_nan=True),  # refused in our own words
     AfterValidator(_weight),
     WithJsonSchema({"type": "number", "minimum": 0, "maximum": names.MAX_WEIGHT}),
 ]

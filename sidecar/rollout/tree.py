@@ -17,6 +17,7 @@ Place = tuple[int, int]  # line and column, both from 1
 Loc = tuple[str | int, ...]  # the way from the top of a document: field names and indexes
 
 MAX_DEPTH = 32
+MAX_PROBLEMS = 1000  # shown of one file
 # Of one file, every alias counted as if it were written out.
 MAX_VALUES = 1_000_000
 
@@ -102,7 +103,7 @@ def number(text: str) -> str | Decimal:
         try:
             return Decimal(text)
         except InvalidOperation:  # an exponent beyond any Decimal
-            return text
+            return Decimal("Infinity")
     if _RADIX.fullmatch(text):
         return Decimal(int(text, 0))
     if _SPECIAL.fullmatch(text):

@@ -4,11 +4,12 @@ import difflib
 import re
 from typing import Any
 
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sidecar.rollout.document import describe
 from sidecar.rollout.texts import MISTAKE, shown
-from sidecar.rollout.tree import Loc, Parsed, Problem, key_place, place
+from sidecar.rollout.tree import MAX_PROBLEMS, Loc, Parsed, Problem, key_place, place
 
 _EXPECTED = {
     "string": "text",
@@ -33,8 +34,15 @@ def written(loc: Loc) -> str:
     return path
 
 
-def problem(error: ErrorDetails, document: Parsed) -> Problem:
-    """Say one of the model's errors about `document`."""
+def problems(error: ValidationError, document: Parsed) -> list[Problem]:
+    """Say the model's errors about `document`, as many as are ever shown."""
+    details = error.errors(include_url=False)
+    # A list whose entries are all refused counts as too short as well.
+    told = [one for one in details if not (one["type"] == "too_short" and one["input"])]
+    return [_problem(one, document) for one in told[: MAX_PROBLEMS + 1]]
+
+
+def _problem(error: ErrorDetails, document: Parsed) -> Problem:
     loc: Loc = tuple(error["loc"])
     kind = error["type"]
     if kind == "missing":
@@ -62,7 +70,7 @@ def _about_value(error: ErrorDetails, loc: Loc) -> tuple[str, str]:
         case kind if kind == MISTAKE:
             return context["message"], context["remedy"]
         case "literal_error":
-            return f"is {shown(value)}", f"write {_example(loc)}"
+            return _other_literal(value, loc)
         case "too_short":
             return "is an empty list", f"write one entry or more, such as {_example(loc)}"
         case "too_long":
@@ -71,6 +79,13 @@ def _about_value(error: ErrorDetails, loc: Loc) -> tuple[str, str]:
                 f"use at most {context['max_length']}",
             )
     return f"is {shown(value)}, not {_expected(loc)}", _type_remedy(value, loc)
+
+
+def _other_literal(value: Any, loc: Loc) -> tuple[str, str]:
+    wanted = describe(loc).get("const")
+    if loc == ("kind",) and not nearest(str(value), [str(wanted)]):
+        return f"is {shown(value)}, not {wanted!r}", "keep what is no Rollout out of these files"
+    return f"is {shown(value)}, not {wanted!r}", f"write {_example(loc)}"
 
 
 def _expected(loc: Loc) -> str:
