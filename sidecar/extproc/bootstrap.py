@@ -18,12 +18,12 @@ from typing import Any
 
 from sidecar.errors import CanaryError
 from sidecar.rollout import Rollout, Variant
+from sidecar.rollout.names import RESERVED_PREFIX
 
 Json = dict[str, Any]
 
 TYPES = "type.googleapis.com/envoy.extensions."
 SIDECAR_CLUSTER = "canary_sidecar"
-RESERVED_PREFIX = "x-canary-"
 # What CGI and WSGI servers cannot tell from the reserved prefix.
 RESERVED_LOOKALIKE = "x[-_]canary[-_].*"
 EXT_PROC_STATS = "canary"
@@ -78,12 +78,12 @@ def bootstrap(rollouts: Iterable[Rollout], options: Options) -> Json:
 
 
 def clusters_of(rollouts: Iterable[Rollout]) -> tuple[str, ...]:
-    """Every cluster that some variant needs, each once, in the order of declaration."""
+    """List every cluster that some variant needs, each once, in the order of declaration."""
     return tuple(dict.fromkeys(v.cluster for rollout in rollouts for v in rollout.variants))
 
 
 def forwarded_headers(rollouts: Iterable[Rollout]) -> tuple[str, ...]:
-    """The request headers without which some rollout would not see its match or its unit."""
+    """List the request headers without which some rollout would not see its match or its unit."""
     needed = dict.fromkeys([":path", ":authority"])
     for source in (source for rollout in rollouts for source in rollout.unit):
         if source.kind == "header":
@@ -99,7 +99,7 @@ def needs_client_address(rollouts: Iterable[Rollout]) -> bool:
 
 
 def candidates(rollout: Rollout) -> tuple[Variant, ...]:
-    """The variants that need a route of their own: those that do not live with the baseline."""
+    """List the variants that need their own route: those that do not live with the baseline."""
     baseline, *others = rollout.variants
     return tuple(variant for variant in others if variant.cluster != baseline.cluster)
 
@@ -141,7 +141,7 @@ def _virtual_hosts(rollouts: list[Rollout]) -> list[Json]:
 
 
 def _routing(rollouts: list[Rollout], host: str) -> list[Rollout]:
-    """The rollouts that route requests for `host` (a virtual host's domain), best first."""
+    """List the rollouts that route requests for `host` (a virtual host's domain), best first."""
 
     def rank(rollout: Rollout) -> tuple[int, int, str]:
         return (-_specificity(rollout, host), -len(rollout.path_prefix), rollout.path_prefix)
@@ -172,7 +172,9 @@ def _only_router(equals: list[Rollout]) -> Rollout:
     """Of rollouts for the same hosts and paths, the one that sends variants to clusters."""
     routers = [r for r in equals if candidates(r)] or equals
     first, *others = routers
-    rivals = [r for r in others if candidates(r) or r.variants[0].cluster != clusters_of([first])[0]]
+    rivals = [
+        r for r in others if candidates(r) or r.variants[0].cluster != clusters_of([first])[0]
+    ]
     if rivals:
         raise BootstrapError(
             f"rollouts {first.name!r} and {rivals[0].name!r} both route the same hosts and paths",
@@ -329,7 +331,8 @@ def _cluster(name: str, upstream: Upstream) -> Json:
 def _check_upstreams(needed: tuple[str, ...], given: Mapping[str, Upstream]) -> None:
     if SIDECAR_CLUSTER in needed:
         raise BootstrapError(
-            f"cluster {SIDECAR_CLUSTER!r} is the sidecar's own", remedy="rename the variant's cluster"
+            f"cluster {SIDECAR_CLUSTER!r} is the sidecar's own",
+            remedy="rename the variant's cluster",
         )
     if missing := [name for name in needed if name not in given]:
         raise BootstrapError(

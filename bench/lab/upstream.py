@@ -1,0 +1,154 @@
+"""A small real upstream that says who answered and remembers every request.
+
+Run as a process of its own: `python -m bench.lab.upstream --variant canary --log FILE --port-file
+FILE`. It listens on a free loopback port and writes the number to the port file. Its log is the
+lab's second witness (the first are Envoy's statistics): one line per request, written out before
+the answer is.
+
+/ws is an echo WebSocket; a request with `x-fail-times: N` and an `x-request-key` is answered 503
+N times before it succeeds; `POST /fail?on=1` makes every answer a 503 until `on=0`.
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from aiohttp import WSMsgType, web
+
+RESERVED_PREFIX = "x-canary-"
+ANSWERED_BY = "x-answered-by"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One request as the upstream saw it; `time_ns` is the wall clock at its arrival."""
+
+    time_ns: int
+    user: str
+    path: str
+    canary: dict[str, str]
+
+
+class Log:
+    """The upstream's own record: `time_ns TAB user TAB path TAB name=value;...` per line."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: TextIO = path.open("a", encoding="utf-8", buffering=1)
+
+    def write(self, request: web.Request) -> None:
+        """Record a request, now."""
+        now_ns = time.time_ns()
+        headers = ";".join(
+            f"{name.lower()}={value}"
+            for name, value in request.headers.items()
+            if name.lower().replace("_", "-").startswith(RESERVED_PREFIX)
+        )
+        user = request.headers.get("x-user-id", "")
+        self._file.write(f"{now_ns}\t{user}\t{request.path_qs}\t{headers}\n")
+
+
+class Reader:
+    """Follows one upstream's log; each call to `new()` gives what came since the last."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def new(self) -> Iterator[Seen]:
+        """Yield the complete lines that were not read yet."""
+        if not self._path.exists():
+            return
+        with self._path.open("rb") as log:
+            log.seek(self._offset)
+            data = log.read()
+        complete = data[: data.rfind(b"\n") + 1]
+        self._offset += len(complete)
+        for line in complete.decode().splitlines():
+            time_ns, user, path, headers = line.split("\t")
+            pairs = (pair.split("=", 1) for pair in headers.split(";") if pair)
+            yield Seen(int(time_ns), user, path, dict(pairs))
+
+
+class Service:
+    """The handlers of one variant."""
+
+    def __init__(self, variant: str, log: Log) -> None:
+        self._headers = {ANSWERED_BY: variant}
+        self._body = f"{variant}\n".encode()
+        self._log = log
+        self._failing = False
+        self._failed: Counter[str] = Counter()
+
+    def app(self) -> web.Application:
+        """Return the aiohttp application."""
+        app = web.Application()
+        app.router.add_post("/fail", self._fail)
+        app.router.add_get("/ws", self._echo)
+        app.router.add_route("*", "/{tail:.*}", self._answer)
+        return app
+
+    async def _fail(self, request: web.Request) -> web.Response:
+        self._failing = request.query["on"] == "1"
+        return web.Response()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        self._log.write(request)
+        status = 503 if self._failing or self._must_fail(request) else 200
+        return web.Response(status=status, headers=self._headers, body=self._body)
+
+    def _must_fail(self, request: web.Request) -> bool:
+        key = request.headers.get("x-request-key", "")
+        self._failed[key] += 1
+        return self._failed[key] <= int(request.headers.get("x-fail-times", "0"))
+
+    async def _echo(self, request: web.Request) -> web.WebSocketResponse:
+        self._log.write(request)
+        socket = web.WebSocketResponse()
+        socket.headers.update(self._headers)
+        await socket.prepare(request)
+        async for message in socket:
+            if message.type is WSMsgType.TEXT:
+                await socket.send_str(message.data)
+        return socket
+
+
+async def serve(app: web.Application, port_file: Path) -> None:
+    """Serve until SIGTERM or SIGINT, on a free loopback port that `port_file` names."""
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024, shutdown_timeout=1.0)
+    await site.start()
+    write_port(port_file, runner.addresses[0][1])
+    stopped = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stopped.set)
+    await stopped.wait()
+    await runner.cleanup()
+
+
+def write_port(port_file: Path, port: int) -> None:
+    """Publish a port whole: a reader never sees half a number."""
+    draft = port_file.with_suffix(f".{os.getpid()}")
+    draft.write_text(str(port))
+    draft.replace(port_file)
+
+
+def main() -> None:
+    """Run one upstream."""
+    parser = argparse.ArgumentParser(description="a small upstream that says who answered")
+    parser.add_argument("--variant", required=True)
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--port-file", type=Path, required=True)
+    options = parser.parse_args()
+    asyncio.run(serve(Service(options.variant, Log(options.log)).app(), options.port_file))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""`canary envoy`: the Envoy configuration that fits the rollouts, or what does not fit in yours."""
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+import yaml
+
+from sidecar import config, rollout
+from sidecar.errors import CanaryError
+from sidecar.extproc import bootstrap, fitting
+
+_DEFAULTS = bootstrap.Options()
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--listen", default=_DEFAULTS.listen, show_default=True, help="Where clients come.")
+@click.option("--admin", default=_DEFAULTS.admin, show_default=True, help="Envoy's own interface.")
+@click.option("--ext-proc", default=_DEFAULTS.ext_proc, show_default=True, help="The sidecar.")
+@click.option(
+    "--upstream",
+    "upstreams",
+    multiple=True,
+    metavar="CLUSTER=ADDRESS[,h2]",
+    help="Where a variant's cluster is, host:port or unix:///path; ,h2 for gRPC. Once per cluster.",
+)
+@click.option(
+    "--check",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="ENVOY.yaml",
+    help="Print nothing but what does not fit the rollouts in this configuration.",
+)
+def envoy(  # noqa: PLR0913, PLR0917 -- one parameter per flag
+    paths: tuple[str, ...],
+    listen: str,
+    admin: str,
+    ext_proc: str,
+    upstreams: tuple[str, ...],
+    check: Path | None,
+) -> None:
+    """Print a complete Envoy configuration for the rollouts in PATH (files or folders)."""
+    rollouts = _read(paths)
+    if check:
+        _check(check, rollouts)
+        return
+    named = dict(bootstrap.parse_upstream(text) for text in upstreams)
+    options = bootstrap.Options(listen, admin, ext_proc, named)
+    made = bootstrap.bootstrap(rollouts, options)
+    click.echo(_header(paths, options, upstreams), nl=False)
+    click.echo(yaml.safe_dump(made, sort_keys=False), nl=False)
+
+
+def _read(paths: Iterable[str]) -> list[rollout.Rollout]:
+    files = config.rollout_files(paths)
+    reading = rollout.read(rollout.Source(file.name, file.data) for file in files)
+    if reading.mistakes:
+        text = "\n".join(map(str, reading.mistakes))
+        raise CanaryError(f"the rollouts have mistakes\n{text}", remedy="mend them first")
+    if not reading.declared:
+        raise CanaryError("no rollout there", remedy="name files or folders that declare rollouts")
+    return [declared.rollout for declared in reading.declared]
+
+
+def _check(path: Path, rollouts: list[rollout.Rollout]) -> None:
+    try:
+        tree = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        raise CanaryError(f"{path}: not YAML: {error}", remedy="mend it first") from error
+    found = fitting.misfits(tree, rollouts)
+    for misfit in found:
+        click.echo(misfit)
+    if found:
+        raise SystemExit(1)
+
+
+def _header(paths: tuple[str, ...], options: bootstrap.Options, upstreams: tuple[str, ...]) -> str:
+    given = [
+        word
+        for flag, value, default in (
+            ("--listen", options.listen, _DEFAULTS.listen),
+            ("--admin", options.admin, _DEFAULTS.admin),
+            ("--ext-proc", options.ext_proc, _DEFAULTS.ext_proc),
+        )
+        if value != default
+        for word in (flag, value)
+    ]
+    named = [word for text in upstreams for word in ("--upstream", text)]
+    command = shlex.join(["canary", "envoy", *paths, *given, *named])
+    return (
+        "# Made from the rollouts; make it anew when hosts, paths, units or variants change\n"
+        f"# (weights need no Envoy): {command}\n"
+    )
