@@ -151,8 +151,14 @@ class Spec(_Part):
 class Rollout(_Part):
     """A launch as declared: who is asked, what stays sticky, which variants share the traffic.
 
-    Immutable, hashable by identity of content through `generation`. Made by `read` alone.
+    Immutable; `generation` is its identity. Made by `read` alone.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "description": "A launch: who is asked, what stays sticky, who gets what."
+        }
+    )
 
     api_version: Literal["canary.dev/v1"] = Field(examples=["canary.dev/v1"])
     kind: Literal["Rollout"] = Field(examples=["Rollout"])
@@ -234,6 +240,8 @@ def _inline(node: dict[str, Any], defs: Mapping[str, Any]) -> dict[str, Any]:
         node = {**defs[node["$ref"].rpartition("/")[2]], **node}
     left_out = ("$ref", "$defs", "title", "default")
     plain = {key: value for key, value in node.items() if key not in left_out}
+    if "const" in plain:
+        plain["enum"] = [plain.pop("const")]  # which a CRD has
     if "properties" in plain:
         plain["properties"] = {
             name: _inline(value, defs) for name, value in plain["properties"].items()

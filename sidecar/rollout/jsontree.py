@@ -42,9 +42,9 @@ def documents(text: str, notes: list[Problem]) -> Iterator[Parsed]:
     reader = _Reader(text, notes)
     index = reader.space(0)
     while index < len(text):
-        at = reader.place(index)
+        at, noted = reader.place(index), len(notes)
         value, index = reader.value(index, ())
-        yield Parsed(at, value)
+        yield Parsed(at, value, len(notes) > noted)
         index = reader.space(index)
 
 

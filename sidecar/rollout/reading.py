@@ -13,7 +13,7 @@ from sidecar.rollout import jsontree, names, yamltree
 from sidecar.rollout.checking import NAME, Draft, drafts
 from sidecar.rollout.document import Rollout
 from sidecar.rollout.texts import shown
-from sidecar.rollout.tree import MAX_PROBLEMS, Parsed, Problem, UnreadableError, place
+from sidecar.rollout.tree import MAX_PROBLEMS, Parsed, Problem, UnreadableError
 from sidecar.rollout.wording import written
 
 
@@ -69,7 +69,7 @@ def read(sources: Iterable[Source]) -> Reading:
     files = [_read_file(source) for source in sources]
     _find_rivals(files)
     declared = tuple(
-        Declared(draft.rollout, file.name, draft.parsed.at[0])
+        Declared(draft.rollout, file.name, draft.at[0])
         for file in files
         for draft in file.drafts
         if draft.rollout and not draft.spoiled and not draft.problems
@@ -81,7 +81,7 @@ def _read_file(source: Source) -> _File:
     file = _File(source.name)
     try:
         text = _decode(source.data)
-        for draft in drafts(_documents(source.name, text, file.problems), file.problems):
+        for draft in drafts(_documents(source.name, text, file.problems)):
             file.drafts.append(draft)
     except UnreadableError as error:
         file.problems.append(error.problem)
@@ -132,13 +132,12 @@ def _find_rivals(files: list[_File]) -> None:
                 claims.setdefault(draft.name, []).append((file, draft))
     for name, claimants in claims.items():
         for index, (_, draft) in enumerate(claimants if len(claimants) > 1 else ()):
-            other_file, other = claimants[1 if index == 0 else 0]
-            line = place(other.parsed, NAME)[0]
+            file, other = claimants[1 if index == 0 else 0]
             draft.problems.append(
                 Problem(
-                    place(draft.parsed, NAME),
+                    draft.name_at,
                     NAME,
-                    f"rollout {shown(name)} is declared also in {other_file.name}:{line}",
+                    f"rollout {shown(name)} is declared also in {file.name}:{other.name_at[0]}",
                     "keep one of them, or rename one",
                 )
             )

@@ -76,10 +76,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """One document of a file."""
+    """One document of a file; `spoiled` says that the parser noted something about it."""
 
     at: Place
     value: Any
+    spoiled: bool
 
 
 class UnreadableError(CanaryError):

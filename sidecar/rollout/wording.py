@@ -82,8 +82,8 @@ def _about_value(error: ErrorDetails, loc: Loc) -> tuple[str, str]:
 
 
 def _other_literal(value: Any, loc: Loc) -> tuple[str, str]:
-    wanted = describe(loc).get("const")
-    if loc == ("kind",) and not nearest(str(value), [str(wanted)]):
+    wanted = str(describe(loc)["enum"][0])
+    if loc == ("kind",) and not nearest(str(value), [wanted]):
         return f"is {shown(value)}, not {wanted!r}", "keep what is no Rollout out of these files"
     return f"is {shown(value)}, not {wanted!r}", f"write {_example(loc)}"
 

@@ -128,16 +128,18 @@ class _Tree:
     def __init__(self, notes: list[Problem]) -> None:
         self.notes = notes
         self.count = 0
+        self.noted = 0
         self.stack: list[_Open] = []
         self.anchors: dict[str, _Anchored] = {}
 
     def begin(self) -> None:
         self.anchors = {}
+        self.noted = len(self.notes)
         self.stack = [_Open((1, 1), None, self.count, None)]
 
     def end(self) -> Parsed:
         root = self.stack.pop()
-        return Parsed(root.places[0], root.items[0])
+        return Parsed(root.places[0], root.items[0], len(self.notes) > self.noted)
 
     def scalar(self, event: yaml.ScalarEvent) -> None:
         at = _start(event)
