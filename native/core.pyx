@@ -23,10 +23,10 @@ cdef extern from "sc_answer.h" nogil:
     ctypedef struct sc_rollout:
         sc_str name
         const sc_variant *variants
+        uint8_t n_variants
 
     ctypedef enum sc_reason:
-        SC_REASON_WEIGHT
-        SC_REASON_NO_UNIT
+        SC_REASONS
 
     ctypedef struct sc_decision:
         const sc_rollout *rollout
@@ -53,6 +53,10 @@ cdef extern from "sc_answer.h" nogil:
     const sc_rollout *sc_table_rollout(const sc_table *table, uint32_t at)
     uint8_t sc_decide_slot(const sc_rollout *rollout, uint64_t position, uint64_t second)
     int sc_request_parse(sc_request *request, sc_str message)
+    sc_str sc_reason_name(sc_reason reason)
+    int sc_scratch_init(sc_scratch *scratch, const sc_table *table)
+    uint64_t sc_scratch_tally(
+        const sc_scratch *scratch, const sc_rollout *rollout, uint8_t slot, sc_reason reason)
     int sc_answer_decide(const sc_table *table, sc_scratch *scratch)
     int sc_answer(const sc_table *table, sc_str message, sc_scratch *scratch, sc_str *out)
     void sc_scratch_free(sc_scratch *scratch)
@@ -98,6 +102,7 @@ cdef class Table:
         cdef const char *reason = NULL
         cdef int rv = sc_table_new(&self.table, view(data), &reason)
         check(rv, reason.decode() if reason != NULL else "")
+        check(sc_scratch_init(&self.scratch, self.table), "")
 
     def __dealloc__(self):
         # Reached with a NULL table when __cinit__ raised.
@@ -133,8 +138,28 @@ cdef class Table:
             found.append((
                 copy(d.rollout.name).decode(),
                 copy(d.rollout.variants[d.slot].name).decode(),
-                "weight" if d.reason == SC_REASON_WEIGHT else "no_unit",
+                copy(sc_reason_name(d.reason)).decode(),
                 d.position,
                 d.second,
             ))
         return found
+
+    def tally(self) -> dict[tuple[str, str, str], int]:
+        counted = {}
+        cdef const sc_rollout *rollout
+        cdef uint32_t at
+        cdef uint8_t slot
+        cdef int reason
+        cdef uint64_t count
+        for at in range(sc_table_len(self.table)):
+            rollout = sc_table_rollout(self.table, at)
+            for slot in range(rollout.n_variants):
+                for reason in range(SC_REASONS):
+                    count = sc_scratch_tally(&self.scratch, rollout, slot, <sc_reason>reason)
+                    if count > 0:
+                        counted[
+                            copy(rollout.name).decode(),
+                            copy(rollout.variants[slot].name).decode(),
+                            copy(sc_reason_name(<sc_reason>reason)).decode(),
+                        ] = count
+        return counted

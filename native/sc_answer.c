@@ -115,9 +115,8 @@ static void put_unit(writer *w, uint64_t second)
 static void put_decision(writer *w, const sc_table *table, const sc_decision *d)
 {
   size_t before = written(w);
-  bool has_unit = d->reason != SC_REASON_NO_UNIT;
-  if (has_unit) put_unit(w, d->second);
-  put_string_entry(w, SC_LITERAL("reason"), has_unit ? SC_LITERAL("weight") : SC_LITERAL("no_unit"));
+  if (d->reason != SC_REASON_NO_UNIT) put_unit(w, d->second);
+  put_string_entry(w, SC_LITERAL("reason"), sc_reason_name(d->reason));
   put_string_entry(w, SC_LITERAL("version"), sc_table_version(table));
   put_string_entry(w, SC_LITERAL("variant"), d->rollout->variants[d->slot].name);
   wrap_struct_entry(w, d->rollout->name, before);
@@ -198,6 +197,19 @@ int sc_answer_decide(const sc_table *table, sc_scratch *s)
   return 0;
 }
 
+static size_t tally_at(const sc_rollout *rollout, uint8_t slot, sc_reason reason)
+{
+  return ((size_t)rollout->first_variant + slot) * SC_REASONS + reason;
+}
+
+static void count(sc_scratch *s)
+{
+  for (size_t i = 0; i < s->n_decisions; i++) {
+    const sc_decision *d = &s->decisions[i];
+    s->tally[tally_at(d->rollout, d->slot, d->reason)]++;
+  }
+}
+
 int sc_answer(const sc_table *table, sc_str message, sc_scratch *s, sc_str *out)
 {
   *out = (sc_str){NULL, 0};
@@ -215,12 +227,25 @@ int sc_answer(const sc_table *table, sc_str message, sc_scratch *s, sc_str *out)
     wrap(&w, (uint32_t)s->request.kind - 1, written(&w));
   }
   if (w.failed) return SC_ERR_NOMEM;
+  if (s->request.kind == SC_MESSAGE_REQUEST_HEADERS) count(s);
   *out = (sc_str){s->buffer + w.at, written(&w)};
   return 0;
 }
 
+int sc_scratch_init(sc_scratch *s, const sc_table *table)
+{
+  s->tally = calloc((size_t)sc_table_variants(table) * SC_REASONS + 1, sizeof *s->tally);
+  return s->tally ? 0 : SC_ERR_NOMEM;
+}
+
+uint64_t sc_scratch_tally(const sc_scratch *s, const sc_rollout *rollout, uint8_t slot, sc_reason reason)
+{
+  return s->tally[tally_at(rollout, slot, reason)];
+}
+
 void sc_scratch_free(sc_scratch *s)
 {
+  free(s->tally);
   sc_request_free(&s->request);
   sc_matches_free(&s->matches);
   free(s->decisions);

@@ -4,6 +4,11 @@
 
 enum { LOG_BITS = 48 };
 
+sc_str sc_reason_name(sc_reason reason)
+{
+  return reason == SC_REASON_WEIGHT ? SC_LITERAL("weight") : SC_LITERAL("no_unit");
+}
+
 /* ---- the unit ------------------------------------------------------------------------------- */
 
 /* The value of `name` in a list like "a=1; b=2"; the first that is not empty. */

@@ -9,7 +9,11 @@
 typedef enum {
   SC_REASON_WEIGHT,
   SC_REASON_NO_UNIT,
+  SC_REASONS, /* how many there are */
 } sc_reason;
+
+/* As it stands in metadata, metrics and traces. */
+sc_str sc_reason_name(sc_reason reason);
 
 typedef struct {
   const sc_rollout *rollout;

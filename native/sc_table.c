@@ -195,6 +195,7 @@ static void read_variants(cursor *c, sc_table *t, sc_rollout *r)
   r->whole = (uint8_t)read_uint(c, 1);
   r->n_variants = (uint8_t)read_uint(c, 1);
   r->variants = t->variants + t->used_variants;
+  r->first_variant = t->used_variants;
   sc_u128 sum = 0, line = (sc_u128)1 << 64;
   for (unsigned i = 0; i < r->n_variants && !c->reason; i++) {
     if (t->used_variants == t->n_variants) {
@@ -312,6 +313,8 @@ void sc_table_del(sc_table *t)
 sc_str sc_table_version(const sc_table *t) { return t->version; }
 
 uint32_t sc_table_len(const sc_table *t) { return t->n_rollouts; }
+
+uint32_t sc_table_variants(const sc_table *t) { return t->n_variants; }
 
 const sc_rollout *sc_table_rollout(const sc_table *t, uint32_t at) { return &t->rollouts[at]; }
 

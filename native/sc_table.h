@@ -31,6 +31,7 @@ typedef struct {
   sc_str name, salt, path_prefix;
   const sc_source *sources;
   const sc_variant *variants;
+  uint32_t first_variant; /* this rollout's slot 0 among the variants of all rollouts */
   uint8_t n_sources, n_variants;
   uint8_t whole; /* the slot that has all the weight, or SC_NO_SLOT */
 } sc_rollout;
@@ -43,6 +44,7 @@ void sc_table_del(sc_table *table);
 
 sc_str sc_table_version(const sc_table *table);
 uint32_t sc_table_len(const sc_table *table);
+uint32_t sc_table_variants(const sc_table *table); /* of all rollouts together */
 const sc_rollout *sc_table_rollout(const sc_table *table, uint32_t at);
 
 /* Caller-owned list of rollouts, by index, ascending and without repeats. Start from zeros. */

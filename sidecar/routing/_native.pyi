@@ -27,3 +27,6 @@ class Table:
 
     def slot_at(self, at: int, position: int, second: int) -> int:
         """Return the slot of rollout number `at` (in order of names) at a point of its line."""
+
+    def tally(self) -> dict[tuple[str, str, str], int]:
+        """Return decisions answered by this table so far, by (rollout, variant, reason)."""

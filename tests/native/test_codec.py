@@ -86,6 +86,18 @@ def test_observability_mode_and_messages_without_a_kind_get_no_answer():
     assert TABLE.answer(b"") == b""
 
 
+def test_answers_are_counted_by_rollout_variant_and_reason_and_refusals_are_not():
+    table = Table(compile_table(ROUTES, "v"))
+    without_unit = request_headers([(":path", b"/")])
+    [(_, variant, reason, _, _)] = table.decide(MESSAGE)
+    for _ in range(3):
+        table.answer(MESSAGE)
+    table.answer(without_unit)
+    with pytest.raises(ValueError, match="not a"):
+        table.answer(b"\xff")
+    assert table.tally() == {("chat", variant, reason): 3, ("chat", "stable", "no_unit"): 1}
+
+
 # Field numbers nobody uses yet, in every wire type.
 UNKNOWN = {
     "varint": b"\xa0\x06\xff\x01",
