@@ -23,6 +23,8 @@ STATE_DIR_ENV = "CANARY_STATE_DIR"
 CONTROL_ENV = "CANARY_CONTROL"
 LISTEN_ENV = "CANARY_LISTEN"
 NODE_ENV = "CANARY_NODE"
+# Beyond what a rollout file may have: what is larger is refused for its size, not read whole.
+READ_LIMIT_BYTES = 8 << 20
 # sockaddr_un.sun_path holds 108 bytes, its NUL included.
 MAX_SOCKET_PATH_BYTES = 107
 
@@ -77,7 +79,7 @@ def settings(
     listen: str | None = None,
     node: str | None = None,
 ) -> Settings:
-    """What is given, else the platform's directories and Unix sockets inside the run directory.
+    """Take what is given, else the platform's directories and sockets inside the run directory.
 
     Raises ConfigError on an address that cannot be used.
     """
@@ -128,7 +130,7 @@ def address(text: str) -> str:
 
 
 def socket_path(address: str) -> Path | None:
-    """The file of a Unix socket address; None for TCP."""
+    """Return the file of a Unix socket address; None for TCP."""
     unix = _UNIX.fullmatch(address)
     return Path(unix["path"]) if unix else None
 
@@ -152,7 +154,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def rollout_paths(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The files meant by `paths`: a file itself, a folder its *.yaml, *.yml and *.json.
+    """List the files meant by `paths`: a file itself, a folder its *.yaml, *.yml and *.json.
 
     Sorted, without dotfiles (a mounted ConfigMap keeps its generations in those), symlinks
     followed. Raises ConfigError on a path that is not there or cannot be listed.
@@ -167,20 +169,21 @@ def rollout_paths(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def rollout_files(paths: Iterable[str | os.PathLike[str]]) -> list[File]:
-    """The files meant by `paths` with their bytes. Raises ConfigError if one cannot be read."""
+    """Read the files meant by `paths`. Raises ConfigError if one cannot be read."""
     return [read_file(path) for path in rollout_paths(paths)]
 
 
 def read_file(path: Path) -> File:
-    """One file's bytes. Raises ConfigError if it cannot be read."""
+    """Read one file. Raises ConfigError if it cannot be read."""
     try:
-        return File(str(path), path.read_bytes())
+        with path.open("rb") as file:
+            return File(str(path), file.read(READ_LIMIT_BYTES))
     except OSError as error:
         raise unreadable(path, error) from error
 
 
 def unreadable(path: Path, error: OSError) -> ConfigError:
-    """What to tell people about a path the system refused."""
+    """Say what the system refused, and about which path."""
     reason = (error.strerror or str(error)).lower()
     return ConfigError(f"{path}: {reason}", remedy="check the path and its permissions")
 

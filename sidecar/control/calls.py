@@ -1,0 +1,98 @@
+"""Asking a running controller or sidecar, from the command line: plain blocking calls.
+
+Whatever the other side refuses comes back as a CanaryError with the text it was refused with.
+"""
+
+import os
+import pwd
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from sidecar.control import wire
+from sidecar.control.pb import control_pb2 as pb
+from sidecar.errors import CanaryError
+
+TIMEOUT_S = 10.0
+
+_Reply = TypeVar("_Reply", bound=Message)
+
+
+class UnreachableError(CanaryError):
+    """Nobody answers at the address."""
+
+
+class RefusedError(CanaryError):
+    """The other side answered with an error, its remedy included."""
+
+
+def set_weights(
+    address: str,
+    rollout: str,
+    weights: Mapping[str, Decimal],
+    *,
+    reason: str = "",
+    expected_revision: int | None = None,
+) -> pb.SetWeightsResponse:
+    """Change the weights in force. Raises UnreachableError or RefusedError."""
+    request = pb.SetWeightsRequest(
+        rollout=rollout,
+        weights=[pb.Weight(variant=name, weight=f"{value:f}") for name, value in weights.items()],
+        expected_revision=expected_revision,
+        who=_who(),
+        reason=reason,
+    )
+    method = f"/{wire.ROLLOUT_SERVICE}/SetWeights"
+    return _call(address, method, request, pb.SetWeightsResponse, "controller")
+
+
+def controller_status(address: str) -> pb.ControllerStatus:
+    """Ask a controller how everything stands. Raises UnreachableError or RefusedError."""
+    request = pb.GetControllerStatusRequest()
+    method = f"/{wire.ROLLOUT_SERVICE}/GetStatus"
+    return _call(address, method, request, pb.ControllerStatus, "controller")
+
+
+def sidecar_status(address: str) -> pb.SidecarStatus:
+    """Ask a sidecar how everything stands. Raises UnreachableError or RefusedError."""
+    request = pb.GetSidecarStatusRequest()
+    method = f"/{wire.SIDECAR_SERVICE}/GetStatus"
+    return _call(address, method, request, pb.SidecarStatus, "sidecar")
+
+
+def _call(address: str, method: str, request: Message, reply: type[_Reply], whom: str) -> _Reply:
+    with grpc.insecure_channel(address, wire.CLIENT_OPTIONS) as channel:
+        call: Any = channel.unary_unary(
+            method,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=reply.FromString,
+        )
+        try:
+            answer: _Reply = call(request, timeout=TIMEOUT_S)
+        except grpc.RpcError as error:
+            raise _explained(error, address, whom) from error
+        return answer
+
+
+def _explained(error: Any, address: str, whom: str) -> CanaryError:
+    code = error.code()
+    if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
+        option = "--control or --run-dir" if whom == "controller" else "--run-dir"
+        return UnreachableError(
+            f"no {whom} answers at {address}",
+            remedy=f"start one (`canary up DIR`), or say where it is with {option}",
+        )
+    return RefusedError(error.details() or code.name)
+
+
+def _who() -> str:
+    """Name the person for the record."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = str(os.getuid())
+    behind = os.environ.get("SUDO_USER")
+    return f"{behind} (as {user})" if behind else user

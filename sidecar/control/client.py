@@ -1,0 +1,190 @@
+"""The sidecar's end of the control stream: follow a controller, for ever.
+
+Invariant: what is in force changes only by a response that could be taken whole, and only then is
+it acknowledged. Whatever else happens (no controller, a broken stream, a bad update, a full disk)
+leaves the last good table in force.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import grpc
+
+from sidecar.control import envelopes, following, keepsake, wire
+from sidecar.control.backoff import Backoff
+from sidecar.control.conversation import Refusal
+from sidecar.control.following import Holdings, OutOfStepError
+from sidecar.errors import CanaryError
+from sidecar.routing import Table, compile_table
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_Stream = grpc.aio.StreamStreamCall[bytes, bytes]
+_log = logging.getLogger(__name__)
+# A table of more rollouts than this is compiled off the event loop.
+_LARGE_ROLLOUTS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """The state of the stream: connected or not, and since when."""
+
+    connected: bool
+    since: datetime
+    last_error: str = ""
+
+
+class Client:
+    """Follows the controller at `address` and gives every good table to `swap`."""
+
+    def __init__(
+        self, address: str, node: str, keep: Path, swap: Callable[[Table], None], backoff: Backoff
+    ) -> None:
+        self.address = address
+        self.node = node
+        self.backoff = backoff
+        self.holdings: Holdings | None = None
+        self.table_since: datetime | None = None
+        self.source = ""
+        self.last_nack: Refusal | None = None
+        self.link = Link(connected=False, since=_now())
+        self._keep = keep
+        self._swap = swap
+        self._unsaved = asyncio.Event()
+
+    async def start_from_disk(self) -> bool:
+        """Put the last good resources in force, if there are any; say whether there were."""
+        try:
+            holdings = await asyncio.to_thread(keepsake.load, self._keep)
+            if holdings is None:
+                return False
+            self._put_in_force(holdings, await asyncio.to_thread(_table, holdings), "disk")
+        except (CanaryError, ValueError) as error:
+            _log.warning("resources on disk ignored", extra={"error": error})
+            return False
+        return True
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        saver = asyncio.create_task(self._save_when_changed())
+        try:
+            while True:
+                await self._session()
+                await asyncio.sleep(self.backoff.next_s())
+        finally:
+            saver.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await saver
+            if self._unsaved.is_set():
+                self._save()
+
+    async def _session(self) -> None:
+        """Run one stream to its end; every way to fail is an end."""
+        try:
+            async with grpc.aio.insecure_channel(self.address, wire.CLIENT_OPTIONS) as channel:
+                stream: _Stream = channel.stream_stream(envelopes.METHOD)()
+                await stream.write(envelopes.pack_request(self._hello()))
+                while isinstance(data := await stream.read(), bytes):
+                    self._connected()
+                    await stream.write(envelopes.pack_request(await self._take(data)))
+                error = f"{(await stream.code()).name}: {await stream.details()}"
+        except grpc.aio.AioRpcError as failed:
+            error = f"{failed.code().name}: {failed.details()}"
+        except (asyncio.InvalidStateError, ValueError) as failed:
+            error = str(failed)
+        self._disconnected(error)
+
+    def _hello(self) -> envelopes.Request:
+        held = self.holdings.versions if self.holdings else {}
+        return envelopes.Request(node=self.node, subscribe=(envelopes.WILDCARD,), held=held)
+
+    async def _take(self, data: bytes) -> envelopes.Request:
+        """Put a response in force, or not; return the ACK or the NACK."""
+        large = len(data) > wire.LARGE_BYTES or len(self._held.resources) > _LARGE_ROLLOUTS
+        response = await _off_loop_if(large, envelopes.unpack_response, data)
+        try:
+            after = await _off_loop_if(large, following.step, self._held, response)
+            if self.holdings is None or after.version != self.holdings.version:
+                table = await _off_loop_if(large, _table, after)
+                self._put_in_force(after, table, "control stream")
+                self._unsaved.set()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the last good table stays
+            self._refused(error, response.table_version)
+            return envelopes.Request(nonce=response.nonce, refusal=str(error))
+        self.source = "control stream"
+        self.holdings = after
+        return envelopes.Request(nonce=response.nonce)
+
+    @property
+    def _held(self) -> Holdings:
+        return self.holdings or following.NOTHING
+
+    def _put_in_force(self, holdings: Holdings, table: Table, source: str) -> None:
+        self._swap(table)
+        self.holdings = holdings
+        self.table_since = _now()
+        self.source = source
+        _log.info(
+            "table in force",
+            extra={
+                "version": holdings.version,
+                "rollouts": len(holdings.resources),
+                "source": source,
+            },
+        )
+
+    def _refused(self, error: Exception, version: str) -> None:
+        # The reason that counts is the first: what was built on a refused update falls with it.
+        if not (isinstance(error, OutOfStepError) and self.last_nack):
+            self.last_nack = Refusal(_now(), version, str(error))
+        _log.warning("update refused", extra={"version": version, "error": error})
+
+    def _connected(self) -> None:
+        self.backoff.reset()
+        if not self.link.connected:
+            self.link = Link(connected=True, since=_now())
+            _log.info("controller connected", extra={"address": self.address})
+
+    def _disconnected(self, error: str) -> None:
+        if self.link.connected or not self.link.last_error:
+            _log.warning("no controller", extra={"address": self.address, "error": error})
+        since = _now() if self.link.connected else self.link.since
+        self.link = Link(connected=False, since=since, last_error=error)
+
+    async def _save_when_changed(self) -> None:
+        while True:
+            await self._unsaved.wait()
+            self._unsaved.clear()
+            await asyncio.to_thread(self._save)
+
+    def _save(self) -> None:
+        if self.holdings is None:
+            return
+        try:
+            keepsake.save(self._keep, self.holdings)
+        except CanaryError as error:
+            _log.warning("resources not kept", extra={"error": error})
+
+
+def _table(holdings: Holdings) -> Table:
+    return Table(compile_table(holdings.routes, holdings.version))
+
+
+async def _off_loop_if(
+    large: bool,  # noqa: FBT001 - reads as the name says
+    call: Callable[_P, _T],
+    *args: _P.args,
+    **kwargs: _P.kwargs,
+) -> _T:
+    """Call in a thread what would hold the event loop up for long."""
+    return await asyncio.to_thread(call, *args, **kwargs) if large else call(*args, **kwargs)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,126 @@
+"""The delta xDS envelopes around our resources, in Envoy's own messages.
+
+A resource is packed once, as a response that holds nothing else: serialised messages of one type
+merge by concatenation, so any response is a join of such pieces and the few fields of its own,
+and a change fans out to every sidecar without being encoded again.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from envoy_data_plane.envoy.config.core.v3 import ControlPlane, Node
+from envoy_data_plane.envoy.service.discovery.v3 import (
+    DeltaDiscoveryRequest,
+    DeltaDiscoveryResponse,
+)
+from envoy_data_plane.envoy.service.discovery.v3 import Resource as Envelope
+from envoy_data_plane.google.protobuf import Any
+from envoy_data_plane.google.rpc import Status
+
+from sidecar.control.codec import TYPE_URL
+
+METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
+# Our controllers sign with this: their system_version_info is the table's version.
+IDENTIFIER = "canary"
+WILDCARD = "*"
+INVALID_ARGUMENT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a sidecar says: the first time who it is and what it holds, then ACK or NACK."""
+
+    type_url: str = TYPE_URL
+    node: str = ""
+    subscribe: tuple[str, ...] = ()
+    held: Mapping[str, str] = field(default_factory=dict)
+    nonce: str = ""
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What a controller says: resources to take, as (name, version, type, bytes), and to drop."""
+
+    type_url: str
+    nonce: str
+    # Empty if the controller is not one of ours: then it means nothing to us.
+    table_version: str
+    resources: tuple[tuple[str, str, str, bytes], ...]
+    removed: tuple[str, ...]
+
+
+def pack_request(request: Request) -> bytes:
+    """Serialise a DeltaDiscoveryRequest."""
+    refusal = request.refusal
+    return bytes(
+        DeltaDiscoveryRequest(
+            type_url=request.type_url,
+            node=Node(id=request.node, user_agent_name="canary") if request.node else None,
+            resource_names_subscribe=list(request.subscribe),
+            initial_resource_versions=dict(request.held),
+            response_nonce=request.nonce,
+            error_detail=None
+            if refusal is None
+            else Status(code=INVALID_ARGUMENT, message=refusal),
+        )
+    )
+
+
+def unpack_request(data: bytes) -> Request:
+    """Read a DeltaDiscoveryRequest. Raises ValueError on other bytes."""
+    message = _parse(DeltaDiscoveryRequest, data)
+    detail = message.error_detail
+    return Request(
+        type_url=message.type_url,
+        node=message.node.id if message.node else "",
+        subscribe=tuple(message.resource_names_subscribe),
+        held=message.initial_resource_versions,
+        nonce=message.response_nonce,
+        refusal=None if detail is None else detail.message or f"code {detail.code}",
+    )
+
+
+def pack_resource(name: str, version: str, data: bytes) -> bytes:
+    """Serialise one resource as a piece of a response."""
+    body = Any(type_url=TYPE_URL, value=data)
+    envelope = Envelope(name=name, version=version, resource=body)
+    return bytes(DeltaDiscoveryResponse(resources=[envelope]))
+
+
+def pack_head(nonce: str, table_version: str, removed: Iterable[str]) -> bytes:
+    """Serialise the rest of a response; join it with pieces from `pack_resource`."""
+    return bytes(
+        DeltaDiscoveryResponse(
+            type_url=TYPE_URL,
+            nonce=nonce,
+            system_version_info=table_version,
+            removed_resources=list(removed),
+            control_plane=ControlPlane(identifier=IDENTIFIER),
+        )
+    )
+
+
+def unpack_response(data: bytes) -> Response:
+    """Read a DeltaDiscoveryResponse. Raises ValueError on other bytes."""
+    message = _parse(DeltaDiscoveryResponse, data)
+    ours = message.control_plane is not None and message.control_plane.identifier == IDENTIFIER
+    return Response(
+        type_url=message.type_url,
+        nonce=message.nonce,
+        table_version=message.system_version_info if ours else "",
+        resources=tuple(
+            (r.name, r.version, r.resource.type_url, r.resource.value)
+            if r.resource
+            else (r.name, r.version, "", b"")
+            for r in message.resources
+        ),
+        removed=tuple(message.removed_resources),
+    )
+
+
+def _parse(kind: Any, data: bytes) -> Any:
+    try:
+        return kind.parse(data)
+    except Exception as error:  # betterproto2 raises whatever its reader stumbles over
+        raise ValueError(f"not a {kind.__name__}: {error}") from error

@@ -1,0 +1,199 @@
+"""The controller's memory: the state of every rollout, and what the sidecars should have of it.
+
+Invariant: memory, store and snapshot agree. A change is computed, written to the store, and only
+then takes effect and is published; if it cannot be written, nothing happened. One change at a
+time: whoever comes second sees what the first did.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from difflib import get_close_matches
+from typing import Protocol
+
+from sidecar import delivery
+from sidecar.control.documents import FileMistake, Scan
+from sidecar.control.snapshot import Resource, Snapshot
+from sidecar.delivery import Change, Event, Origin, State
+from sidecar.errors import CanaryError
+from sidecar.routing import route_of
+
+_log = logging.getLogger(__name__)
+# More resources than this are worked on in a thread, off the event loop.
+_LARGE = 200
+
+
+class Store(Protocol):
+    """Where states survive. Blocking: used in a thread of its own."""
+
+    def states(self) -> dict[str, State]:
+        """Read every rollout's state by name."""
+
+    def last_events(self) -> dict[str, Event]:
+        """Read the newest event of every rollout."""
+
+    def commit(self, changes: Iterable[Change]) -> None:
+        """Write the changes, all or none."""
+
+
+class UnknownRolloutError(CanaryError):
+    """No such rollout."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A change of weights that is on disk; `after is before` if there was nothing to change."""
+
+    before: State
+    after: State
+    at_unix_ns: int
+
+
+class Keeper:
+    """Holds the states; tells `publish` about every new snapshot.
+
+    `blocking` runs a call of the store off the event loop.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        publish: Callable[[Snapshot], None],
+        blocking: Callable[[Callable[[], None]], Awaitable[None]],
+    ) -> None:
+        self.states: dict[str, State] = store.states()
+        self.last_events: dict[str, Event] = store.last_events()
+        self.mistakes: tuple[FileMistake, ...] = ()
+        self.snapshot: Snapshot | None = None
+        self._resources: dict[str, Resource] = {}
+        self._store = store
+        self._publish = publish
+        self._blocking = blocking
+        self._one_at_a_time = asyncio.Lock()
+
+    async def adopt(self, scan: Scan) -> None:
+        """Take the folder as it was read. Raises CanaryError if that cannot be kept."""
+        async with self._one_at_a_time:
+            self._note_mistakes(scan.mistakes)
+            origin = Origin(_now(), "canary controller", "its document in the folder")
+            changes = delivery.reconcile(self.states, scan.declared, origin)
+            if self.snapshot is None:
+                await asyncio.to_thread(self._encode, self.states.values())
+            if changes:
+                await self._apply(changes)
+            if self.snapshot is None:
+                await self._announce()
+
+    async def set_weights(
+        self,
+        name: str,
+        weights: Mapping[str, Decimal],
+        origin: Origin,
+        expected_revision: int | None,
+    ) -> Accepted:
+        """Change the weights in force.
+
+        Raises CanaryError (UnknownRolloutError, and what `delivery.set_weights` raises) if the
+        change is refused or cannot be kept: then nothing happened.
+        """
+        async with self._one_at_a_time:
+            before = self.states.get(name)
+            if before is None:
+                raise _unknown(name, self.states)
+            change = delivery.set_weights(
+                before, weights, origin, expected_revision=expected_revision
+            )
+            if change is None:
+                return Accepted(before, before, time.time_ns())
+            return Accepted(before, change.state, await self._apply([change]))
+
+    async def _apply(self, changes: list[Change]) -> int:
+        """Keep the changes, then let them take effect; return when they were kept (Unix, ns)."""
+        # Before the store: a state that cannot be a route is refused, not kept.
+        made = await _encoded([change.state for change in changes])
+        await self._blocking(lambda: self._store.commit(changes))
+        kept_at_unix_ns = time.time_ns()
+        for change in changes:
+            self.states[change.state.name] = change.state
+            self.last_events[change.state.name] = change.event
+            _log_change(change)
+        self._take(made)
+        await self._announce()
+        return kept_at_unix_ns
+
+    def _encode(self, states: Iterable[State]) -> None:
+        self._take(_resources(states))
+
+    def _take(self, made: Mapping[str, Resource | None]) -> None:
+        for name, resource in made.items():
+            if resource is None:
+                self._resources.pop(name, None)
+            else:
+                self._resources[name] = resource
+
+    async def _announce(self) -> None:
+        resources = list(self._resources.values())
+        large = len(resources) > _LARGE
+        self.snapshot = (
+            await asyncio.to_thread(Snapshot, resources) if large else Snapshot(resources)
+        )
+        self._publish(self.snapshot)
+
+    def _note_mistakes(self, mistakes: tuple[FileMistake, ...]) -> None:
+        for mistake in mistakes:
+            if mistake not in self.mistakes:
+                _log.warning("file refused", extra={"error": mistake.message})
+        if self.mistakes and not mistakes:
+            _log.info("files are in order again")
+        self.mistakes = mistakes
+
+
+async def _encoded(states: list[State]) -> Mapping[str, Resource | None]:
+    large = len(states) > _LARGE
+    return await asyncio.to_thread(_resources, states) if large else _resources(states)
+
+
+def _resources(states: Iterable[State]) -> dict[str, Resource | None]:
+    """Encode each state's resource; a retired rollout has none."""
+    return {
+        state.name: None
+        if state.retired
+        else Resource.of(route_of(state.document.rollout, state.in_force))
+        for state in states
+    }
+
+
+def _unknown(name: str, known: Iterable[str]) -> UnknownRolloutError:
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return UnknownRolloutError(
+        f"there is no rollout {name!r}", remedy=f"{hint}`canary status` lists them"
+    )
+
+
+def _log_change(change: Change) -> None:
+    event = change.event
+    _log.info(
+        event.kind.value,
+        extra={
+            "rollout": event.rollout,
+            "revision": event.revision,
+            "generation": event.generation,
+            "before": _plain(event.before),
+            "after": _plain(event.after),
+            "who": event.origin.who,
+            "why": event.origin.why,
+        },
+    )
+
+
+def _plain(weights: delivery.Weights) -> str:
+    return ",".join(f"{name}={weight:f}" for name, weight in weights.items())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
