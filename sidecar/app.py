@@ -1,0 +1,246 @@
+"""The composition root: makes the parts of a process, wires them, starts and stops them.
+
+The rooms below never import each other; what one needs of another is handed in here. A process
+runs until SIGTERM or SIGINT (drain, then exit 0; a second signal exits at once), or until one of
+its parts fails.
+"""
+
+import asyncio
+import functools
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from random import SystemRandom
+from typing import Protocol, TypeVar
+
+import uvloop
+import watchfiles
+
+from sidecar import extproc
+from sidecar.config import ConfigError, Settings, socket_path
+from sidecar.control import documents, messages, wire
+from sidecar.control.backoff import Backoff
+from sidecar.control.client import Client
+from sidecar.control.keeper import Keeper
+from sidecar.control.pb import control_pb2 as pb
+from sidecar.control.server import Server
+from sidecar.control.services import AdminServer, RolloutService
+from sidecar.errors import CanaryError
+from sidecar.store import Store
+
+_T = TypeVar("_T")
+GRACE_S = 10.0
+# A change is read once nothing more has come for this long.
+_SETTLE_MS = 100
+# What the watch cannot see (a link to a file elsewhere, a folder that comes back) is found so.
+_REREAD_MS = 5_000
+_log = logging.getLogger(__name__)
+
+
+class Part(Protocol):
+    """One side of the product inside this process."""
+
+    async def start(self) -> None:
+        """Become ready. Raises CanaryError."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+
+    async def stop(self) -> None:
+        """End well: also after a failed start."""
+
+
+class Controller:
+    """Owns the rollouts of a folder and their delivery."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._server = Server(settings.control)
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._store: Store | None = None
+        self._keeper: Keeper | None = None
+
+    async def start(self) -> None:
+        """Read store and folder, then listen."""
+        if not self._folder.exists():
+            raise ConfigError(f"{self._folder}: no such folder", remedy="name the rollouts' folder")
+        self._store = await self._blocking(functools.partial(Store, self._settings.database))
+        self._keeper = Keeper(self._store, self._server.publish, self._blocking)
+        await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
+        await self._server.start(RolloutService(self._keeper, lambda: self._server.sidecars))
+        _log.info(
+            "controller serving",
+            extra={"address": self._server.address, "rollouts": len(self._keeper.states)},
+        )
+
+    async def run(self) -> None:
+        """Follow the folder."""
+        while True:
+            with suppress(FileNotFoundError):
+                async for _ in watchfiles.awatch(
+                    self._folder,
+                    watch_filter=None,
+                    debounce=_SETTLE_MS,
+                    step=_SETTLE_MS // 4,
+                    rust_timeout=_REREAD_MS,
+                    yield_on_timeout=True,
+                ):
+                    await self._reread()
+            await self._reread()
+            await asyncio.sleep(_REREAD_MS / 1000)
+
+    async def stop(self) -> None:
+        """Let the sidecars go and close the store."""
+        await self._server.stop()
+        if self._store:
+            await self._blocking(self._store.close)
+        self._writer.shutdown()
+
+    async def _reread(self) -> None:
+        assert self._keeper
+        try:
+            await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
+        except CanaryError as error:
+            _log.exception("folder not taken", extra={"error": error})
+
+    async def _blocking(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, call)
+
+
+class Sidecar:
+    """Answers one Envoy and follows a controller."""
+
+    def __init__(self, settings: Settings, engine: str) -> None:
+        self._settings = settings
+        self._engine = extproc.create(engine, settings.listen)
+        self._client = Client(
+            settings.control,
+            settings.node,
+            settings.resources,
+            self._engine.swap,
+            Backoff(SystemRandom()),
+        )
+        self._admin = AdminServer(settings.admin, self._report)
+
+    async def start(self) -> None:
+        """Listen; with a table at once if there is one on disk."""
+        if path := socket_path(self._settings.listen):
+            wire.claim(path)
+        await self._admin.start()
+        await self._engine.start()
+        await self._client.start_from_disk()
+        _log.info(
+            "sidecar serving",
+            extra={"address": self._settings.listen, "engine": self._engine.name},
+        )
+
+    async def run(self) -> None:
+        """Follow the controller."""
+        await self._client.run()
+
+    async def stop(self) -> None:
+        """Drain: no stream of Envoy's is cut."""
+        await self._engine.drain(GRACE_S)
+        await self._admin.stop()
+
+    def _report(self) -> pb.SidecarStatus:
+        engine = self._engine
+        return messages.sidecar_status(
+            self._client, engine.name, engine.counters(), ready=engine.ready
+        )
+
+
+def run_controller(settings: Settings, folder: Path) -> None:
+    """Run a controller until a signal ends it. Raises CanaryError if it cannot start."""
+    _run(lambda: [Controller(settings, folder)])
+
+
+def run_sidecar(settings: Settings, engine: str = "grpcio") -> None:
+    """Run a sidecar until a signal ends it. Raises CanaryError if it cannot start."""
+    _run(lambda: [Sidecar(settings, engine)])
+
+
+def run_up(settings: Settings, folder: Path, engine: str = "grpcio") -> None:
+    """Run both in one process, over the real control socket."""
+    _run(lambda: [Controller(settings, folder), Sidecar(settings, engine)])
+
+
+def _run(make: Callable[[], Sequence[Part]]) -> None:
+    log_to_stderr()
+    uvloop.run(_serve(make))
+
+
+async def _serve(make: Callable[[], Sequence[Part]]) -> None:
+    stopping = asyncio.create_task(_signalled())
+    running: list[tuple[Part, asyncio.Task[None] | None]] = []
+    try:
+        for part in make():
+            running.append((part, None))
+            await part.start()
+            running[-1] = (part, asyncio.create_task(part.run()))
+        tasks = [task for _, task in running if task]
+        done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        # The sidecar goes first: it drains while its controller still stands.
+        for part, work in reversed(running):
+            await _end(work)
+            await part.stop()
+        await _end(stopping)
+    _log.info("stopped")
+
+
+async def _end(task: asyncio.Task[None] | None) -> None:
+    if task:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _signalled() -> None:
+    """Return at the first signal; the second ends the process there and then."""
+    first = asyncio.Event()
+
+    def on_signal(number: int) -> None:
+        if first.is_set():
+            os._exit(128 + number)
+        _log.info("stopping", extra={"signal": signal.Signals(number).name})
+        first.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    await first.wait()
+
+
+class _KeyValue(logging.Formatter):
+    """One line per record: time, level, message, then every extra as key=value."""
+
+    _known = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write the line; line breaks in values stay inside their quotes."""
+        extra = {key: value for key, value in vars(record).items() if key not in self._known}
+        head = f"{self.formatTime(record)} {record.levelname.lower()} {record.getMessage()}"
+        line = " ".join([head, *(f"{key}={_quoted(value)}" for key, value in extra.items())])
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    plain = text and not any(c.isspace() or c in '"=' for c in text)
+    return text if plain else '"' + text.replace('"', "'").replace("\n", " |") + '"'
+
+
+def log_to_stderr() -> None:
+    """Send one line per state change to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_KeyValue())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)

@@ -1,0 +1,105 @@
+"""`canary weights` and `canary status`: asking running processes."""
+
+import json
+import sys
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from typing import TypeVar
+
+import click
+
+from sidecar import config
+from sidecar.cli import report
+from sidecar.cli.options import address_options, run_dir_option
+from sidecar.errors import CanaryError
+
+_Status = TypeVar("_Status")
+
+
+@click.command()
+@click.argument("rollout", metavar="NAME")
+@click.argument("assignments", metavar="VARIANT=WEIGHT...", nargs=-1, required=True)
+@click.option(
+    "--if-revision",
+    type=click.IntRange(min=0),
+    metavar="R",
+    help="Refuse the change if the rollout is no longer at revision R (see `canary status`).",
+)
+@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the record.")
+@run_dir_option
+@address_options
+def weights(
+    rollout: str,
+    assignments: tuple[str, ...],
+    if_revision: int | None,
+    reason: str,
+    **given: str | None,
+) -> None:
+    r"""Change the weights in force of rollout NAME, at once and without a restart.
+
+    The total stays the same: variants not named keep their weight and the baseline takes the
+    rest. Name the baseline too to set a new total.
+
+    \b
+    canary weights chat canary=50
+    canary weights chat stable=1 canary=1 --reason "half and half"
+    """
+    from sidecar.control import calls  # noqa: PLC0415 - `--help` need not load gRPC
+
+    settings = config.settings(**given)
+    reply = calls.set_weights(
+        settings.control,
+        rollout,
+        _parsed(assignments),
+        reason=reason,
+        expected_revision=if_revision,
+    )
+    click.echo(report.change(reply))
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print canary.v1 messages as JSON.")
+@run_dir_option
+@address_options
+def status(*, as_json: bool, **given: str | None) -> None:
+    """Show how everything stands: the controller's side and the sidecar's.
+
+    Exit status 1 if one of them does not answer; the other is shown all the same.
+    """
+    from sidecar.control import calls  # noqa: PLC0415
+
+    settings = config.settings(**given)
+    controller = _asked(calls.controller_status, settings.control)
+    sidecar = _asked(calls.sidecar_status, settings.admin)
+    if as_json:
+        sides = {"controller": report.as_json(controller), "sidecar": report.as_json(sidecar)}
+        click.echo(json.dumps(sides, indent=2))
+    else:
+        report.show(controller, sidecar)
+    if isinstance(controller, CanaryError) or isinstance(sidecar, CanaryError):
+        sys.exit(1)
+
+
+def _asked(ask: Callable[[str], _Status], address: str) -> _Status | CanaryError:
+    try:
+        return ask(address)
+    except CanaryError as error:
+        return error
+
+
+def _parsed(assignments: tuple[str, ...]) -> dict[str, Decimal]:
+    pairs = [_pair(text) for text in assignments]
+    parsed = dict(pairs)
+    if len(parsed) < len(pairs):
+        raise CanaryError("a variant is named twice", remedy="name each variant once")
+    return parsed
+
+
+def _pair(text: str) -> tuple[str, Decimal]:
+    variant, _, weight = text.partition("=")
+    try:
+        return variant, Decimal(weight)
+    except InvalidOperation as error:
+        raise CanaryError(
+            f"{text!r} is not VARIANT=WEIGHT", remedy="write for example canary=50 or canary=2.5"
+        ) from error

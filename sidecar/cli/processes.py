@@ -1,0 +1,80 @@
+"""`canary up`, `canary controller` and `canary sidecar`: the processes that run until stopped."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sidecar import config
+from sidecar.cli.options import address_options, location_options
+
+_FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+_ENGINE = click.option(
+    "--engine",
+    default="grpcio",
+    show_default=True,
+    metavar="NAME",
+    help="What answers Envoy: grpcio (portable).",
+)
+
+
+def _sidecar_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    listen = click.option(
+        "--listen",
+        envvar=config.LISTEN_ENV,
+        metavar="ADDRESS",
+        help="Where Envoy reaches ext_proc and health: unix:///path or 127.0.0.1:PORT."
+        "  [default: ext_proc.sock in the run directory]",
+    )
+    node = click.option(
+        "--node",
+        envvar=config.NODE_ENV,
+        metavar="ID",
+        help="The name this sidecar gives the controller.  [default: the host's name]",
+    )
+    return listen(node(_ENGINE(command)))
+
+
+@click.command()
+@_FOLDER
+@location_options
+@address_options
+@_sidecar_options
+def up(folder: Path, engine: str, **given: str | None) -> None:
+    """Run controller and sidecar in one process, from a folder of rollouts.
+
+    One machine needs nothing else. Edit the files in DIR, or move weights with `canary weights`;
+    neither restarts anything. SIGTERM and Ctrl-C drain first; a second one ends at once.
+    """
+    from sidecar import app  # noqa: PLC0415 - `--help` need not load gRPC
+
+    app.run_up(config.settings(**given), folder, engine)
+
+
+@click.command()
+@_FOLDER
+@location_options
+@address_options
+def controller(folder: Path, **given: str | None) -> None:
+    """Run a controller: it owns the rollouts in DIR and tells the sidecars.
+
+    The weights in force live in its state directory, so a restart changes nobody's variant.
+    """
+    from sidecar import app  # noqa: PLC0415
+
+    app.run_controller(config.settings(**given), folder)
+
+
+@click.command()
+@location_options
+@address_options
+@_sidecar_options
+def sidecar(engine: str, **given: str | None) -> None:
+    """Run a sidecar: it answers one Envoy and follows a controller.
+
+    It starts from the last good resources on its disk while no controller is there.
+    """
+    from sidecar import app  # noqa: PLC0415
+
+    app.run_sidecar(config.settings(**given), engine)

@@ -1,0 +1,143 @@
+"""How the state of running processes looks on a terminal, or to a program (JSON)."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sidecar.control.pb import control_pb2 as pb
+from sidecar.errors import CanaryError
+
+
+def as_json(side: Message | CanaryError) -> dict[str, Any]:
+    """Return one side as JSON values, or the reason why it is missing."""
+    if isinstance(side, CanaryError):
+        return {"unreachable": str(side)}
+    return MessageToDict(side, always_print_fields_with_no_presence=True)
+
+
+def change(reply: pb.SetWeightsResponse) -> str:
+    """Say what a change of weights did."""
+    rollout = reply.rollout
+    if not reply.changed:
+        return (
+            f"{rollout.name}: unchanged, {_shares(rollout.in_force)} (revision {rollout.revision})"
+        )
+    before, after = _shares(reply.before), _shares(rollout.in_force)
+    return f"{rollout.name}: {before}  ->  {after}  (revision {rollout.revision})"
+
+
+def show(
+    controller: pb.ControllerStatus | CanaryError, sidecar: pb.SidecarStatus | CanaryError
+) -> None:
+    """Print both sides."""
+    console = Console(highlight=False, soft_wrap=False)
+    for title, side in (("controller", controller), ("sidecar", sidecar)):
+        if isinstance(side, CanaryError):
+            console.print(
+                f"[bold]{title}[/]  [red]unreachable[/]: {escape(str(side))}", soft_wrap=True
+            )
+        elif isinstance(side, pb.ControllerStatus):
+            _controller(console, side)
+        else:
+            _sidecar(console, side)
+
+
+def _controller(console: Console, status: pb.ControllerStatus) -> None:
+    console.print(f"[bold]controller[/]  table {status.version}")
+    table = _table("rollout", "in force", "declared", "rev", "generation", "changed", "by")
+    for one in status.rollouts:
+        table.add_row(
+            one.name,
+            "[red]retired: baseline for all[/]" if one.retired else _shares(one.in_force),
+            _shares(one.declared),
+            str(one.revision),
+            one.generation,
+            f"{_ago(one.changed_at)} {one.last_event.kind}",
+            escape(" ".join(filter(None, (one.last_event.who, one.last_event.why)))),
+        )
+    console.print(table)
+    for mistake in status.mistakes:
+        console.print(f"[red]refused[/] {escape(mistake.message)}", soft_wrap=True)
+    _connections(console, status)
+
+
+def _connections(console: Console, status: pb.ControllerStatus) -> None:
+    if not status.sidecars:
+        console.print("no sidecar connected")
+        return
+    table = _table("connected sidecar", "since", "acked table", "acked")
+    for one in status.sidecars:
+        acked = one.acked_version or "-"
+        if acked != status.version:
+            acked += "  [yellow](behind)[/]"
+        when = _ago(one.acked_at) if one.acked_version else ""
+        table.add_row(escape(one.node), _ago(one.connected_since), acked, when)
+    console.print(table)
+    for one in status.sidecars:
+        if one.HasField("last_nack"):
+            _nack(console, f"{one.node} refused", one.last_nack)
+
+
+def _sidecar(console: Console, status: pb.SidecarStatus) -> None:
+    ready = "ready" if status.ready else "[red]not ready[/]"
+    console.print(f"\n[bold]sidecar[/] {escape(status.node)}  {ready}, engine {status.engine}")
+    table = status.table
+    if status.HasField("table"):
+        console.print(f"table {table.version} since {_ago(table.since)}, from {table.source}")
+    stream = status.control_stream
+    state = "connected" if stream.connected else "[red]disconnected[/]"
+    console.print(f"control stream {state} since {_ago(stream.since)}, {escape(stream.address)}")
+    if not stream.connected:
+        console.print(
+            f"  {stream.retries} retries, last error: {escape(stream.last_error)}", soft_wrap=True
+        )
+    if status.HasField("last_nack"):
+        _nack(console, "refused", status.last_nack)
+    rollouts = _table("rollout", "in force", "resource")
+    for one in table.rollouts:
+        rollouts.add_row(one.name, _percents(one.weights), one.version)
+    console.print(rollouts)
+    counts = ", ".join(f"{name} {status.counters[name]}" for name in sorted(status.counters))
+    console.print(f"counted: {counts}")
+
+
+def _nack(console: Console, who: str, nack: pb.Refusal) -> None:
+    text = f"[red]{escape(who)}[/] table {nack.version}, {_ago(nack.at)}: {escape(nack.reason)}"
+    console.print(text, soft_wrap=True)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _shares(weights: Any) -> str:
+    """Weights with their percentages: `stable 95 (95 %), canary 5 (5 %)`."""
+    shares = _fractions(weights)
+    return ", ".join(f"{w.variant} {w.weight} ({shares[w.variant]})" for w in weights)
+
+
+def _percents(weights: Any) -> str:
+    return ", ".join(f"{name} {share}" for name, share in _fractions(weights).items())
+
+
+def _fractions(weights: Any) -> dict[str, str]:
+    total = sum((Decimal(w.weight) for w in weights), Decimal(0)) or Decimal(1)
+    return {w.variant: f"{float(Decimal(w.weight) * 100 / total):.6g} %" for w in weights}
+
+
+def _ago(stamp: Timestamp) -> str:
+    seconds = (datetime.now(UTC) - stamp.ToDatetime(UTC)).total_seconds()
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return f"{max(0.0, seconds):.1f} s ago"
