@@ -49,12 +49,12 @@ class Match(_Part):
         default=(),
         max_length=names.MAX_HOSTS,
         description="Hosts without port; *.example.com is every name below example.com."
-        " None: every host.",
+        " Absent: every host.",
         examples=[["chat.example.com", "*.chat.example.com"]],
     )
     path_prefix: texts.PathPrefix = Field(
         default="",
-        description="Whole path segments: /v1 matches /v1 and /v1/chat, not /v10. None:"
+        description="Whole path segments: /v1 matches /v1 and /v1/chat, not /v10. Absent:"
         " every path.",
         examples=["/v1/chat"],
     )
@@ -110,7 +110,7 @@ class Variant(_Part):
     )
     cluster: texts.Cluster = Field(
         default="",
-        description="The Envoy cluster that serves it. None: <rollout>-<variant>.",
+        description="The Envoy cluster that serves it. Absent: <rollout>-<variant>.",
         examples=["chat-model-stable"],
     )
 
@@ -125,7 +125,7 @@ class Spec(_Part):
     )
     match: Match = Field(
         default=Match(),
-        description="Which requests the rollout speaks for. None: all.",
+        description="Which requests the rollout speaks for. Absent: all.",
         examples=[{"hosts": ["chat.example.com"], "pathPrefix": "/v1/chat"}],
     )
     unit: tuple[UnitSource, ...] = Field(
@@ -136,7 +136,8 @@ class Spec(_Part):
     )
     salt: texts.Salt = Field(
         default="",
-        description="Same salt, same cohort; another salt assigns everybody anew. None: the name.",
+        description="Same salt, same cohort; another salt assigns everybody anew."
+        " Absent: the name.",
         examples=["chat-model-2026"],
     )
     variants: tuple[Variant, ...] = Field(

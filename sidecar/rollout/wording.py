@@ -83,7 +83,7 @@ def _about_value(error: ErrorDetails, loc: Loc) -> tuple[str, str]:
 
 def _other_literal(value: Any, loc: Loc) -> tuple[str, str]:
     wanted = str(describe(loc)["enum"][0])
-    if loc == ("kind",) and not nearest(str(value), [wanted]):
+    if loc == ("kind",) and isinstance(value, str) and not nearest(value, [wanted]):
         return f"is {shown(value)}, not {wanted!r}", "keep what is no Rollout out of these files"
     return f"is {shown(value)}, not {wanted!r}", f"write {_example(loc)}"
 

@@ -37,7 +37,10 @@ _UNPRINTABLE = re.compile(
 _DIRECTIVES = re.compile(r"^%", re.MULTILINE)
 _MAX_DIRECTIVES = 100
 
-# What libyaml says, what we say, and what to do; the first that fits.
+_NO_COLON = "could not find expected ':'"
+
+# What libyaml says, what we say, and what to do; the first that fits. `{opened}` is the line of
+# what it was reading when it stumbled.
 _WORDS = (
     ("tab character", "a tab stands where YAML wants spaces", "indent with spaces"),
     (
@@ -46,29 +49,34 @@ _WORDS = (
         "check the indentation of this line, and put quotes around a text that holds ': '",
     ),
     (
-        "could not find expected ':'",
-        "a key without its ':'",
-        "write 'key: value', with a space after the ':'",
+        "block sequence entries are not allowed",
+        "a '- ' stands where none can",
+        "begin the list on a line of its own, or put quotes around the '-'",
     ),
+    (_NO_COLON, "a key without its ':'", "write 'key: value', with a space after the ':'"),
     (
         "did not find expected ',' or",
-        "a '[' or '{' before this is not closed",
+        "the bracket opened in line {opened} is not closed",
         "close it, and put ',' between its entries",
     ),
     (
         "did not find expected node content",
-        "a '[' or '{' before this is not closed, or an entry is missing",
-        "close it, and put ',' between its entries",
+        "a value is missing, or a bracket before this is not closed",
+        "close every '[' and '{{', and put ',' between their entries",
     ),
     (
         "did not find expected",
         "the line does not fit the indentation above it",
         "align it with its neighbours",
     ),
-    ("unexpected end of stream", "a quote before this is not closed", "close it"),
     (
-        "unexpected document indicator",
-        "a quote before this is not closed",
+        "found unexpected end of stream",
+        "the quote opened in line {opened} is not closed",
+        "close it",
+    ),
+    (
+        "found unexpected document indicator",
+        "the quote opened in line {opened} is not closed",
         "close it before the next document begins",
     ),
 )
@@ -269,6 +277,9 @@ def _place_at(text: str, index: int) -> Place:
 def _in_words(error: yaml.YAMLError, text: str) -> Problem:
     said = getattr(error, "problem", None) or str(error)
     mark = getattr(error, "problem_mark", None)
+    opened = getattr(error, "context_mark", None) or mark
+    if said == _NO_COLON:
+        mark = opened
     at = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     if "cannot start any token" in said and mark:
         character = text[mark.index : mark.index + 1]
@@ -279,7 +290,8 @@ def _in_words(error: yaml.YAMLError, text: str) -> Problem:
         said = "tab character"
     for heard, message, remedy in _WORDS:
         if heard in said:
-            return Problem(at, (), message, remedy)
+            line = opened.line + 1 if opened else at[0]
+            return Problem(at, (), message.format(opened=line), remedy.format())
     return Problem(
         at, (), f"the YAML cannot be read: {said}", "check quotes and brackets near here"
     )
