@@ -65,6 +65,7 @@ class Controller:
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._store: Store | None = None
         self._keeper: Keeper | None = None
+        self._stamp: object = None
 
     async def start(self) -> None:
         """Read store and folder, then listen."""
@@ -83,7 +84,7 @@ class Controller:
         """Follow the folder."""
         while True:
             with suppress(FileNotFoundError):
-                async for _ in watchfiles.awatch(
+                async for changes in watchfiles.awatch(
                     self._folder,
                     watch_filter=None,
                     debounce=_SETTLE_MS,
@@ -91,8 +92,8 @@ class Controller:
                     rust_timeout=_REREAD_MS,
                     yield_on_timeout=True,
                 ):
-                    await self._reread()
-            await self._reread()
+                    await self._reread(surely=bool(changes))
+            await self._reread(surely=True)
             await asyncio.sleep(_REREAD_MS / 1000)
 
     async def stop(self) -> None:
@@ -102,12 +103,17 @@ class Controller:
             await self._blocking(self._store.close)
         self._writer.shutdown()
 
-    async def _reread(self) -> None:
+    async def _reread(self, *, surely: bool) -> None:
         assert self._keeper
+        stamp = await asyncio.to_thread(documents.stamp, self._folder)
+        if not surely and stamp == self._stamp:
+            return
+        self._stamp = stamp
         try:
             await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
         except CanaryError as error:
-            _log.exception("folder not taken", extra={"error": error})
+            self._stamp = None
+            _log.warning("folder not taken", extra={"error": error})
 
     async def _blocking(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call)

@@ -14,6 +14,9 @@ from rich.table import Table
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.errors import CanaryError
 
+# Columns where nobody has a terminal: a pipe, a log.
+_WIDTH = 132
+
 
 def as_json(side: Message | CanaryError) -> dict[str, Any]:
     """Return one side as JSON values, or the reason why it is missing."""
@@ -37,7 +40,9 @@ def show(
     controller: pb.ControllerStatus | CanaryError, sidecar: pb.SidecarStatus | CanaryError
 ) -> None:
     """Print both sides."""
-    console = Console(highlight=False, soft_wrap=False)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH)
     for title, side in (("controller", controller), ("sidecar", sidecar)):
         if isinstance(side, CanaryError):
             console.print(
@@ -51,7 +56,7 @@ def show(
 
 def _controller(console: Console, status: pb.ControllerStatus) -> None:
     console.print(f"[bold]controller[/]  table {status.version}")
-    table = _table("rollout", "in force", "declared", "rev", "generation", "changed", "by")
+    table = _table("rollout", "in force", "declared", "revision", "generation", "last change")
     for one in status.rollouts:
         table.add_row(
             one.name,
@@ -59,8 +64,7 @@ def _controller(console: Console, status: pb.ControllerStatus) -> None:
             _shares(one.declared),
             str(one.revision),
             one.generation,
-            f"{_ago(one.changed_at)} {one.last_event.kind}",
-            escape(" ".join(filter(None, (one.last_event.who, one.last_event.why)))),
+            _last_change(one),
         )
     console.print(table)
     for mistake in status.mistakes:
@@ -120,10 +124,19 @@ def _table(*columns: str) -> Table:
     return table
 
 
+def _last_change(rollout: pb.RolloutStatus) -> str:
+    event = rollout.last_event
+    why = f": {event.why}" if event.why else ""
+    return escape(f"{_ago(event.at)}, {event.kind} by {event.who}{why}")
+
+
 def _shares(weights: Any) -> str:
-    """Weights with their percentages: `stable 95 (95 %), canary 5 (5 %)`."""
+    """Show weights with their percentages, the same figure only once."""
     shares = _fractions(weights)
-    return ", ".join(f"{w.variant} {w.weight} ({shares[w.variant]})" for w in weights)
+    return ", ".join(
+        f"{w.variant} {share}" if share == f"{w.weight} %" else f"{w.variant} {w.weight} ({share})"
+        for w, share in zip(weights, shares.values(), strict=True)
+    )
 
 
 def _percents(weights: Any) -> str:

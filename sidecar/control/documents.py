@@ -50,6 +50,15 @@ def scan(folder: Path) -> Scan:
     return Scan(Declared(trusted, faulty), tuple(mistakes))
 
 
+def stamp(folder: Path) -> object:
+    """Return what changes when any of the files does; cheap enough to ask for often."""
+    try:
+        stats = [(path, path.stat()) for path in config.rollout_paths([folder])]
+    except (ConfigError, OSError) as error:
+        return str(error)
+    return [(path, s.st_mtime_ns, s.st_size, s.st_ino) for path, s in stats]
+
+
 def _read(paths: list[Path]) -> tuple[list[File], list[FileMistake]]:
     files, mistakes = [], []
     for path in paths:

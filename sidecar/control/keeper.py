@@ -79,7 +79,7 @@ class Keeper:
         """Take the folder as it was read. Raises CanaryError if that cannot be kept."""
         async with self._one_at_a_time:
             self._note_mistakes(scan.mistakes)
-            origin = Origin(_now(), "canary controller", "its document in the folder")
+            origin = Origin(_now(), "folder")
             changes = delivery.reconcile(self.states, scan.declared, origin)
             if self.snapshot is None:
                 await asyncio.to_thread(self._encode, self.states.values())

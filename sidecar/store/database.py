@@ -171,7 +171,7 @@ class Store:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError, ValueError) as error:
+        except (sqlite3.Error, OSError, ValueError, ArithmeticError) as error:
             raise _explained(self._path, error) from error
 
 
