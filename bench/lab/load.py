@@ -45,8 +45,8 @@ class Report:
 
 
 def user(number: int) -> str:
-    """Return the name of a user."""
-    return f"user-{number:05d}"
+    """Return the name of a user; always the same ones, so that a run can be repeated."""
+    return f"user-{number:04d}"
 
 
 class Load:

@@ -15,7 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Self, TypeVar
 
-STOP_S = 10.0
+# Longer than the ten seconds that a draining sidecar takes at most.
+STOP_S = 15.0
 POLL_S = 0.01
 Found = TypeVar("Found")
 
@@ -39,6 +40,7 @@ class Child:
         self.name = name
         self.log = work / f"{name}.log"
         self._stop_signal = stop_signal
+        self._over = False
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", *argv],
@@ -79,6 +81,8 @@ class Child:
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
         """Send a signal to the process and whatever it started."""
+        if self._over:
+            return
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signum)
 
@@ -89,6 +93,8 @@ class Child:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout_s)
         self.kill()
+        # From here on the number may belong to somebody else.
+        self._over = True
         return self._process.wait()
 
     def __enter__(self) -> Self:
@@ -121,17 +127,28 @@ def wait_until(
 
 
 class Interrupted(BaseException):
-    """SIGTERM or SIGHUP, turned into an exception so that `with` blocks clean up."""
+    """A signal, turned into an exception so that `with` blocks clean up."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.status = 128 + signum
 
 
 @contextmanager
 def signals_unwind() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP end the program by unwinding, as Ctrl-C does."""
+    """Make SIGINT, SIGTERM and SIGHUP end the program by unwinding: the first of them, once.
+
+    More of them (an impatient second Ctrl-C) do not cut the cleaning up short.
+    """
+    heard: list[int] = []
 
     def unwind(signum: int, _frame: FrameType | None) -> None:
-        raise Interrupted(signal.Signals(signum).name)
+        heard.append(signum)
+        if len(heard) == 1:
+            raise Interrupted(signum)
 
-    before = {number: signal.signal(number, unwind) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, unwind) for number in numbers}
     try:
         yield
     finally:

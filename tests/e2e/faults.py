@@ -1,0 +1,69 @@
+"""Runs the demo on deliberately broken builds: `python faults.py FAULT NAME [demo's arguments]`.
+
+The faults live here alone. Those of the product are patched into the `canary up` process, which
+is this file again (`python faults.py --canary FAULT up ...`); the other one is in Envoy's
+configuration. FAULT `none` is the product as it is.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from sidecar import routing
+
+compile_table = routing.compile_table
+kept = []
+
+
+def wrong_hash(routes, version):
+    salted = [dataclasses.replace(route, salt=route.salt + b"?") for route in routes]
+    return compile_table(salted, version)
+
+
+def update_ignored(routes, version):
+    routes = list(routes)
+    if routes and not kept:
+        kept.append(compile_table(routes, version))
+    return kept[0] if kept else compile_table(routes, version)
+
+
+def route_cache_not_cleared(config):
+    [listener] = config["static_resources"]["listeners"]
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    manager["http_filters"][0]["typed_config"]["route_cache_action"] = "RETAIN"
+    return config
+
+
+IN_CANARY = {"wrong_hash": wrong_hash, "update_ignored": update_ignored}
+IN_ENVOY = {"route_cache_not_cleared": route_cache_not_cleared}
+
+
+def run_canary(fault, words):
+    # Before anything else is imported, so that everybody takes the broken one.
+    routing.compile_table = IN_CANARY[fault]
+    from sidecar.cli import main  # noqa: PLC0415
+
+    sys.argv = ["canary", *words]
+    main()
+
+
+def run_demo(fault, name, words):
+    from bench import demo  # noqa: PLC0415
+    from bench.lab.stack import Plan  # noqa: PLC0415
+
+    plan = Plan(name=name)
+    if fault in IN_CANARY:
+        broken = (sys.executable, str(Path(__file__).resolve()), "--canary", fault)
+        plan = dataclasses.replace(plan, canary=broken)
+    if fault in IN_ENVOY:
+        plan = dataclasses.replace(plan, adjust=IN_ENVOY[fault])
+    return demo.run(demo.parse(words), plan)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--canary":
+        run_canary(sys.argv[2], sys.argv[3:])
+    else:
+        sys.exit(run_demo(sys.argv[1], sys.argv[2], sys.argv[3:]))
