@@ -4,7 +4,7 @@
 rollouts that are known to be valid.
 """
 
-from sidecar.rollout.document import Rollout, UnitSource, Variant, canonical, schema
+from sidecar.rollout.document import Rollout, UnitSource, Variant, schema
 from sidecar.rollout.identity import generation, moves
 from sidecar.rollout.reading import Declared, Mistake, Reading, Source, read
 
@@ -16,7 +16,6 @@ __all__ = [
     "Source",
     "UnitSource",
     "Variant",
-    "canonical",
     "generation",
     "moves",
     "read",

@@ -125,7 +125,7 @@ def place(document: Parsed, loc: Loc) -> Place:
     for step in loc:
         try:
             at, value = value.values_at[step], value[step]
-        except (AttributeError, KeyError, IndexError):
+        except (AttributeError, KeyError, IndexError, TypeError):
             return at
     return at
 
