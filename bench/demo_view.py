@@ -98,6 +98,9 @@ def summary(phases: Sequence[Phase], clusters: Mapping[str, str]) -> str:
     rows = {
         "first request on the new weights": [f"{c.first_new_ms:.0f} ms" for c in changes],
         "last request on the old weights": [f"{c.last_old_ms:.0f} ms" for c in changes],
+        "  the same, counted from the reply": [
+            f"{c.last_old_after_reply_ms:+.0f} ms" for c in changes
+        ],
         "the command had its reply": [f"{c.command_ms:.0f} ms" for c in changes],
         "both weights answered side by side": [f"{c.overlap_ms:.0f} ms" for c in changes],
         "users who had to move": [f"{c.had_to:,}" for c in changes],

@@ -3,7 +3,9 @@
 Run as a process of its own (`python -m bench.lab.load`), so that it never shares an event loop
 with what it measures. Request i is due at start + i/rate and comes from user (i * STRIDE) mod
 users: everybody is seen once per users/rate seconds, neighbours on the wheel are not neighbours
-in time. Ends on SIGTERM or after --seconds, waits for what is under way, and writes a report.
+in time. At most CONNECTIONS requests are under way; a later one waits for its turn, and that wait
+is in its latency. Ends on SIGTERM or after --seconds, waits for what is under way, and writes a
+report.
 """
 
 import argparse

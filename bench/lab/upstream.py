@@ -6,7 +6,7 @@ lab's second witness (the first are Envoy's statistics): one line per request, w
 the answer is.
 
 /ws is an echo WebSocket; a request with `x-fail-times: N` and an `x-request-key` is answered 503
-N times before it succeeds; `POST /fail?on=1` makes every answer a 503 until `on=0`.
+N times before it succeeds.
 """
 
 import argparse
@@ -83,24 +83,18 @@ class Service:
         self._headers = {ANSWERED_BY: variant}
         self._body = f"{variant}\n".encode()
         self._log = log
-        self._failing = False
         self._failed: Counter[str] = Counter()
 
     def app(self) -> web.Application:
         """Return the aiohttp application."""
         app = web.Application()
-        app.router.add_post("/fail", self._fail)
         app.router.add_get("/ws", self._echo)
         app.router.add_route("*", "/{tail:.*}", self._answer)
         return app
 
-    async def _fail(self, request: web.Request) -> web.Response:
-        self._failing = request.query["on"] == "1"
-        return web.Response()
-
     async def _answer(self, request: web.Request) -> web.Response:
         self._log.write(request)
-        status = 503 if self._failing or self._must_fail(request) else 200
+        status = 503 if self._must_fail(request) else 200
         return web.Response(status=status, headers=self._headers, body=self._body)
 
     def _must_fail(self, request: web.Request) -> bool:
