@@ -45,7 +45,7 @@ def envoy(  # noqa: PLR0913, PLR0917 -- one parameter per flag
     if check:
         _check(check, rollouts)
         return
-    named = dict(bootstrap.parse_upstream(text) for text in upstreams)
+    named = bootstrap.parse_upstreams(upstreams)
     options = bootstrap.Options(listen, admin, ext_proc, named)
     made = bootstrap.bootstrap(rollouts, options)
     click.echo(_header(paths, options, upstreams), nl=False)

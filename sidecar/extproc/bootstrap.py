@@ -104,8 +104,18 @@ def candidates(rollout: Rollout) -> tuple[Variant, ...]:
     return tuple(variant for variant in others if variant.cluster != baseline.cluster)
 
 
-def parse_upstream(text: str) -> tuple[str, Upstream]:
-    """Read NAME=ADDRESS[,h2]. Raises BootstrapError on anything else."""
+def parse_upstreams(texts: Iterable[str]) -> dict[str, Upstream]:
+    """Read NAME=ADDRESS[,h2] of each. Raises BootstrapError on anything else, or a name twice."""
+    named: dict[str, Upstream] = {}
+    for text in texts:
+        name, upstream = _upstream(text)
+        if name in named:
+            raise BootstrapError(f"two upstreams for cluster {name!r}", remedy="give one of them")
+        named[name] = upstream
+    return named
+
+
+def _upstream(text: str) -> tuple[str, Upstream]:
     name, found, rest = text.partition("=")
     address, _, protocol = rest.partition(",")
     if not name or not found or protocol not in {"", "h2"}:

@@ -244,7 +244,12 @@ def test_an_address_that_cannot_be_is_refused_with_an_example(address):
 @pytest.mark.parametrize("text", ["a", "a=", "=127.0.0.1:1", "a=127.0.0.1:1,h3", "a=127.0.0.1"])
 def test_an_upstream_that_cannot_be_read_is_refused(text):
     with pytest.raises(BootstrapError):
-        making.parse_upstream(text)
+        making.parse_upstreams([text])
+
+
+def test_two_upstreams_for_one_cluster_are_refused():
+    with pytest.raises(BootstrapError, match="two upstreams for cluster 'a'"):
+        making.parse_upstreams(["a=127.0.0.1:1", "a=127.0.0.1:2"])
 
 
 def test_the_sidecars_own_cluster_cannot_be_a_variants():
