@@ -18,8 +18,12 @@ from control_lab import (
     until,
 )
 
+from sidecar.control import envelopes
 from sidecar.control.codec import TYPE_URL
 from sidecar.control.following import NOTHING
+from sidecar.control.pb import rollout_pb2 as pb
+from sidecar.control.snapshot import Resource
+from sidecar.delivery import ConflictError
 
 
 @pytest.fixture
@@ -231,9 +235,6 @@ def test_refused_content_is_not_sent_again_before_it_changes(root, address):
 
 @pytest.mark.parametrize("fault", ["unspecified", "garbage", "misnamed", "foreign"])
 def test_a_resource_that_cannot_be_is_named_in_the_nack(root, address, fault):
-    from sidecar.control import envelopes
-    from sidecar.control.pb import rollout_pb2 as pb
-
     shop = route("shop")
     data = {
         "unspecified": pb.Rollout(name="shop").SerializeToString(),
@@ -288,9 +289,6 @@ def test_a_step_built_on_a_refused_one_is_refused_too(root, address):
 
 
 def test_a_foreign_control_plane_may_call_its_versions_what_it_likes(root, address):
-    from sidecar.control import envelopes
-    from sidecar.control.snapshot import Resource
-
     head = envelopes.pack_head("1", "42", ()).replace(b"\n\x06canary", b"\n\x06others")
 
     async def dialogue():
@@ -334,8 +332,6 @@ def test_a_burst_is_told_as_its_last_state(root, address):
 
 
 def test_a_second_writer_with_an_old_revision_gets_a_conflict(root):
-    from sidecar.delivery import ConflictError
-
     async def dialogue():
         controller = Controller(root)
         controller.write("chat.yaml", document())

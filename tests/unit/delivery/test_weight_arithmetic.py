@@ -1,0 +1,81 @@
+"""The arithmetic of `canary weights`."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from sidecar.delivery import UnknownVariantError, WeightsError, rebalance
+from sidecar.rollout.names import MAX_WEIGHT
+
+NAMES = ("stable", "canary", "b", "c")
+WEIGHT = st.decimals(0, 10**6, places=9)
+
+
+def weights(**values):
+    return {name: Decimal(str(value)) for name, value in values.items()}
+
+
+def test_an_unnamed_baseline_takes_the_rest():
+    after = rebalance(weights(stable=95, canary=5), weights(canary=50))
+    assert after == weights(stable=50, canary=50)
+
+
+def test_unnamed_candidates_keep_theirs():
+    after = rebalance(weights(stable=90, canary=5, b=5), weights(canary="12.5"))
+    assert after == weights(stable="82.5", canary="12.5", b=5)
+
+
+def test_a_named_baseline_may_change_the_total():
+    after = rebalance(weights(stable=95, canary=5), weights(stable=1, canary=1))
+    assert after == weights(stable=1, canary=1)
+
+
+def test_the_candidates_may_take_everything_but_no_more():
+    before = weights(stable=95, canary=5)
+    assert rebalance(before, weights(canary=100)) == weights(stable=0, canary=100)
+    with pytest.raises(WeightsError, match="nothing is left for the baseline stable") as refused:
+        rebalance(before, weights(canary="100.000000001"))
+    assert "stable=N" in refused.value.remedy
+
+
+def test_an_unknown_variant_names_the_nearest():
+    with pytest.raises(UnknownVariantError, match="canry") as refused:
+        rebalance(weights(stable=95, canary=5), weights(canry=50))
+    assert "did you mean canary?" in refused.value.remedy
+
+
+def test_all_zero_is_refused():
+    with pytest.raises(WeightsError, match="every weight would be zero"):
+        rebalance(weights(stable=95, canary=5), weights(stable=0, canary=0))
+
+
+@pytest.mark.parametrize(
+    "weight", ["NaN", "sNaN", "Infinity", "-1", "-0.1", str(MAX_WEIGHT + 1), "1E-10", "1E+99999"]
+)
+def test_a_weight_that_cannot_be_is_refused_with_a_remedy(weight):
+    with pytest.raises(WeightsError) as refused:
+        rebalance(weights(stable=95, canary=5), {"canary": Decimal(weight)})
+    assert refused.value.remedy
+
+
+@given(
+    st.lists(WEIGHT, min_size=2, max_size=4), st.dictionaries(st.sampled_from(NAMES[1:]), WEIGHT)
+)
+def test_without_the_baseline_the_total_stays_exactly_the_same(values, changes):
+    before = dict(zip(NAMES, values, strict=False))
+    changes = {name: weight for name, weight in changes.items() if name in before}
+    assume(any(values))
+    try:
+        after = rebalance(before, changes)
+    except WeightsError:
+        wanted = {**before, **changes}
+        assert sum(list(wanted.values())[1:]) > sum(values)
+        return
+    assert sum(after.values()) == sum(values)
+    assert list(after) == list(before)
+    assert all(weight >= 0 for weight in after.values())
+    assert {name: after[name] for name in changes} == changes
+    untouched = set(before) - set(changes) - {"stable"}
+    assert all(after[name] == before[name] for name in untouched)
