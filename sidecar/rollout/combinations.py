@@ -1,4 +1,4 @@
-"""What no single field of a document can show: things said twice, and weights that add to nothing.
+"""What no single field of a document can show: lists too long, things said twice, no weight at all.
 
 Works on the tolerant tree, so it speaks although other fields are wrong, and passes over whatever
 the model already refuses by itself.
@@ -8,8 +8,13 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+from sidecar.rollout.document import describe
 from sidecar.rollout.tree import Fields, Items, Loc, Parsed, Problem, key_place, place
+from sidecar.rollout.wording import example
 
+_HOSTS: Loc = ("spec", "match", "hosts")
+_UNIT: Loc = ("spec", "unit")
+_VARIANTS: Loc = ("spec", "variants")
 _SOURCES = ("header", "cookie", "query", "clientAddress")
 
 
@@ -25,6 +30,8 @@ def at_loc(value: Any, loc: Loc) -> Any:
 
 def across_fields(document: Parsed) -> Iterator[Problem]:
     """Find every such mistake of one document."""
+    for loc in (_HOSTS, _UNIT, _VARIANTS):
+        yield from _length(document, loc)
     yield from _hosts(document)
     yield from _unit(document)
     yield from _variant_names(document)
@@ -36,44 +43,53 @@ def _list(document: Parsed, loc: Loc) -> Items:
     return found if isinstance(found, Items) else Items.of((), ())
 
 
+def _length(document: Parsed, loc: Loc) -> Iterator[Problem]:
+    entries, limits = at_loc(document.value, loc), describe(loc)
+    if not isinstance(entries, Items):
+        return
+    if len(entries) < limits.get("minItems", 0):
+        remedy = f"write one entry or more, such as {example(loc)}"
+        yield Problem(place(document, loc), loc, "is an empty list", remedy)
+    if len(entries) > limits["maxItems"]:
+        remedy = f"use at most {limits['maxItems']}"
+        yield Problem(place(document, loc), loc, f"has {len(entries)} entries", remedy)
+
+
 def _hosts(document: Parsed) -> Iterator[Problem]:
-    loc: Loc = ("spec", "match", "hosts")
     texts = {
-        (*loc, index): host.lower()
-        for index, host in enumerate(_list(document, loc))
+        (*_HOSTS, index): host.lower()
+        for index, host in enumerate(_list(document, _HOSTS))
         if isinstance(host, str)
     }
     yield from _twice(document, texts, "host", "keep one of them: case means nothing in a host")
 
 
 def _variant_names(document: Parsed) -> Iterator[Problem]:
-    loc: Loc = ("spec", "variants")
     texts: dict[Loc, str] = {}
-    for index in range(len(_list(document, loc))):
-        name = at_loc(document.value, (*loc, index, "name"))
+    for index in range(len(_list(document, _VARIANTS))):
+        name = at_loc(document.value, (*_VARIANTS, index, "name"))
         if isinstance(name, str):
-            texts[(*loc, index, "name")] = name
+            texts[(*_VARIANTS, index, "name")] = name
     yield from _twice(document, texts, "variant", "give each variant a name of its own")
 
 
 def _unit(document: Parsed) -> Iterator[Problem]:
-    loc: Loc = ("spec", "unit")
     texts: dict[Loc, str] = {}
-    for index, source in enumerate(_list(document, loc)):
+    for index, source in enumerate(_list(document, _UNIT)):
         if not isinstance(source, Fields):
             continue
         kinds = [kind for kind in _SOURCES if kind in source]
         if len(kinds) > 1 or not source:
             yield Problem(
-                place(document, (*loc, index)),
-                (*loc, index),
+                place(document, (*_UNIT, index)),
+                (*_UNIT, index),
                 f"names {' and '.join(kinds)} at once" if kinds else "names no source",
                 "write one of header, cookie, query and clientAddress in each entry",
             )
         elif kinds:
             name = source[kinds[0]]
             said = name.lower() if kinds == ["header"] and isinstance(name, str) else name
-            texts[(*loc, index)] = f"{kinds[0]} {said}"
+            texts[(*_UNIT, index)] = f"{kinds[0]} {said}"
     yield from _twice(document, texts, "source", "keep the first: the second is never looked at")
 
 
@@ -89,13 +105,12 @@ def _twice(document: Parsed, texts: dict[Loc, str], what: str, remedy: str) -> I
 
 
 def _weights(document: Parsed) -> Iterator[Problem]:
-    loc: Loc = ("spec", "variants")
-    count = len(_list(document, loc))
-    weights = [at_loc(document.value, (*loc, index, "weight")) for index in range(count)]
+    count = len(_list(document, _VARIANTS))
+    weights = [at_loc(document.value, (*_VARIANTS, index, "weight")) for index in range(count)]
     if count and all(isinstance(weight, Decimal) and weight == 0 for weight in weights):
         yield Problem(
-            key_place(document, loc),
-            loc,
+            key_place(document, _VARIANTS),
+            _VARIANTS,
             "every weight is zero",
             "give the baseline, the first variant, a weight above zero",
         )

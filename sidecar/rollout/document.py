@@ -1,13 +1,13 @@
 """The Rollout document as a model, and the JSON Schema made from it.
 
 A Rollout is what a document says with every text checked and normalised; the properties of
-`Rollout` fill in what it leaves out. What spans several fields is checked in `reading`, which
-alone makes Rollouts.
+`Rollout` fill in what it leaves out. Lengths of lists and what spans several fields are checked in
+`combinations`: the model would stop counting mistakes there. So `read` alone makes Rollouts.
 """
 
 from collections.abc import Mapping
 from copy import deepcopy
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -47,7 +47,7 @@ class Match(_Part):
 
     hosts: tuple[texts.Host, ...] = Field(
         default=(),
-        max_length=names.MAX_HOSTS,
+        json_schema_extra={"maxItems": names.MAX_HOSTS},
         description="Hosts without port; *.example.com is every name below example.com."
         " Absent: every host.",
         examples=[["chat.example.com", "*.chat.example.com"]],
@@ -129,8 +129,7 @@ class Spec(_Part):
         examples=[{"hosts": ["chat.example.com"], "pathPrefix": "/v1/chat"}],
     )
     unit: tuple[UnitSource, ...] = Field(
-        min_length=1,
-        max_length=names.MAX_SOURCES,
+        json_schema_extra={"minItems": 1, "maxItems": names.MAX_SOURCES},
         description="What stays sticky: the first source present in a request gives the unit.",
         examples=[[{"header": "x-user-id"}]],
     )
@@ -141,8 +140,7 @@ class Spec(_Part):
         examples=["chat-model-2026"],
     )
     variants: tuple[Variant, ...] = Field(
-        min_length=1,
-        max_length=names.MAX_VARIANTS,
+        json_schema_extra={"minItems": 1, "maxItems": names.MAX_VARIANTS},
         description="The first is the baseline. Slots go by order: set a variant that is done to"
         " weight 0 rather than remove it.",
         examples=[[{"name": "stable", "weight": 95}, {"name": "canary", "weight": 5}]],
@@ -224,6 +222,7 @@ def schema() -> dict[str, Any]:
     return deepcopy(_published())
 
 
+@lru_cache(maxsize=1024)
 def describe(loc: tuple[str | int, ...]) -> Mapping[str, Any]:
     """Return the schema of the value at `loc`; {} where the document knows no such field."""
     node: Any = _published()

@@ -37,18 +37,15 @@ def written(loc: Loc) -> str:
 def problems(error: ValidationError, document: Parsed) -> list[Problem]:
     """Say the model's errors about `document`, as many as are ever shown."""
     details = error.errors(include_url=False)
-    # A list whose entries are all refused counts as too short as well.
-    told = [one for one in details if not (one["type"] == "too_short" and one["input"])]
-    return [_problem(one, document) for one in told[: MAX_PROBLEMS + 1]]
+    return [_problem(one, document) for one in details[: MAX_PROBLEMS + 1]]
 
 
 def _problem(error: ErrorDetails, document: Parsed) -> Problem:
     loc: Loc = tuple(error["loc"])
     kind = error["type"]
     if kind == "missing":
-        example = _example(loc)
         return Problem(
-            key_place(document, loc[:-1]), loc, "is missing", f"add it, such as {example}"
+            key_place(document, loc[:-1]), loc, "is missing", f"add it, such as {example(loc)}"
         )
     if kind == "extra_forbidden":
         return Problem(key_place(document, loc), loc, "is not a field here", _known(loc))
@@ -71,13 +68,6 @@ def _about_value(error: ErrorDetails, loc: Loc) -> tuple[str, str]:
             return context["message"], context["remedy"]
         case "literal_error":
             return _other_literal(value, loc)
-        case "too_short":
-            return "is an empty list", f"write one entry or more, such as {_example(loc)}"
-        case "too_long":
-            return (
-                f"has {context['actual_length']} entries",
-                f"use at most {context['max_length']}",
-            )
     return f"is {shown(value)}, not {_expected(loc)}", _type_remedy(value, loc)
 
 
@@ -85,7 +75,7 @@ def _other_literal(value: Any, loc: Loc) -> tuple[str, str]:
     wanted = str(describe(loc)["enum"][0])
     if loc == ("kind",) and isinstance(value, str) and not nearest(value, [wanted]):
         return f"is {shown(value)}, not {wanted!r}", "keep what is no Rollout out of these files"
-    return f"is {shown(value)}, not {wanted!r}", f"write {_example(loc)}"
+    return f"is {shown(value)}, not {wanted!r}", f"write {example(loc)}"
 
 
 def _expected(loc: Loc) -> str:
@@ -99,10 +89,11 @@ def _type_remedy(value: Any, loc: Loc) -> str:
         return "put quotes around it"
     if _expected(loc) == "a number" and isinstance(value, str):
         return "write a number, without quotes, such as 5 or 0.5"
-    return f"write {_expected(loc)}" + (f", such as {_example(loc)}" if _example(loc) else "")
+    return f"write {_expected(loc)}" + (f", such as {example(loc)}" if example(loc) else "")
 
 
-def _example(loc: Loc) -> str:
+def example(loc: Loc) -> str:
+    """Write what could stand at `loc`, after its field's name; "" if there is no example."""
     examples = describe(loc).get("examples")
     if not examples:
         return ""

@@ -238,13 +238,14 @@ def test_a_list_that_is_none(path, block, written, message):
 
 
 def test_too_many_variants_and_sources():
-    variants = "".join(f"    - {{name: v{index}, weight: 1}}\n" for index in range(65))
+    variants = "".join(f"    - {{name: v{index}, weight: {64 - index}}}\n" for index in range(66))
     sources = "".join(f"    - query: q{index}\n" for index in range(17))
     head = GOOD.partition("  unit:")[0]
     found = mistakes(f"{head}  unit:\n{sources}  variants:\n{variants}")
     assert [(one.path, one.message, one.remedy) for one in found] == [
         ("spec.unit", "has 17 entries", "use at most 16"),
-        ("spec.variants", "has 65 entries", "use at most 64"),
+        ("spec.variants", "has 66 entries", "use at most 64"),
+        ("spec.variants[65].weight", "is negative (-1)", "write 0 or more; 0 sends nobody"),
     ]
 
 
