@@ -35,7 +35,7 @@ def weights(
     reason: str,
     **given: str | None,
 ) -> None:
-    r"""Change the weights in force of rollout NAME, at once and without a restart.
+    """Change the weights in force of rollout NAME, at once and without a restart.
 
     The total stays the same: variants not named keep their weight and the baseline takes the
     rest. Name the baseline too to set a new total.
@@ -43,7 +43,7 @@ def weights(
     \b
     canary weights chat canary=50
     canary weights chat stable=1 canary=1 --reason "half and half"
-    """
+    """  # noqa: D301 - click takes the real backspace
     from sidecar.control import calls  # noqa: PLC0415 - `--help` need not load gRPC
 
     settings = config.settings(**given)
