@@ -183,16 +183,16 @@ def _log_change(change: Change) -> None:
             "rollout": event.rollout,
             "revision": event.revision,
             "generation": event.generation,
-            "before": _plain(event.before),
-            "after": _plain(event.after),
+            "before": _listed(event.before),
+            "after": _listed(event.after),
             "who": event.origin.who,
             "why": event.origin.why,
         },
     )
 
 
-def _plain(weights: delivery.Weights) -> str:
-    return ",".join(f"{name}={weight:f}" for name, weight in weights.items())
+def _listed(weights: delivery.Weights) -> str:
+    return ",".join(f"{name}={delivery.plain(weight)}" for name, weight in weights.items())
 
 
 def _now() -> datetime:

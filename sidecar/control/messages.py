@@ -9,12 +9,12 @@ from sidecar.control import conversation
 from sidecar.control.client import Client
 from sidecar.control.keeper import Keeper
 from sidecar.control.pb import control_pb2 as pb
-from sidecar.delivery import Event, State, Weights
+from sidecar.delivery import Event, State, Weights, plain
 
 
 def weights(values: Weights) -> list[pb.Weight]:
     """Weights in their order, each as exact text."""
-    return [pb.Weight(variant=name, weight=f"{weight:f}") for name, weight in values.items()]
+    return [pb.Weight(variant=name, weight=plain(weight)) for name, weight in values.items()]
 
 
 def timestamp(at: datetime | None) -> Timestamp | None:

@@ -22,7 +22,7 @@ from sidecar.delivery.transitions import (
     retire,
     set_weights,
 )
-from sidecar.delivery.weights import UnknownVariantError, WeightsError, rebalance
+from sidecar.delivery.weights import UnknownVariantError, WeightsError, plain, rebalance
 
 __all__ = [
     "Change",
@@ -38,6 +38,7 @@ __all__ = [
     "Weights",
     "WeightsError",
     "adopt",
+    "plain",
     "rebalance",
     "reconcile",
     "retire",

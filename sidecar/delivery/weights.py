@@ -41,12 +41,18 @@ def rebalance(in_force: Weights, changes: Mapping[str, Decimal]) -> Weights:
     return after
 
 
+def plain(weight: Decimal) -> str:
+    """Write a weight without an exponent and without zeros that say nothing."""
+    text = f"{weight:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def _rest(in_force: Weights, after: Weights, baseline: str) -> Decimal:
     total = sum(in_force.values(), Decimal(0))
     candidates = sum(islice(after.values(), 1, None), Decimal(0))
     if candidates > total:
         raise WeightsError(
-            f"the candidates would weigh {candidates:f} of a total of {total:f}: "
+            f"the candidates would weigh {plain(candidates)} of a total of {plain(total)}: "
             f"nothing is left for the baseline {baseline}",
             remedy=f"ask for less, or name the baseline too ({baseline}=N) to set a new total",
         )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sidecar.delivery import UnknownVariantError, WeightsError, rebalance
+from sidecar.delivery import UnknownVariantError, WeightsError, plain, rebalance
 from sidecar.rollout.names import MAX_WEIGHT
 
 NAMES = ("stable", "canary", "b", "c")
@@ -58,6 +58,21 @@ def test_a_weight_that_cannot_be_is_refused_with_a_remedy(weight):
     with pytest.raises(WeightsError) as refused:
         rebalance(weights(stable=95, canary=5), {"canary": Decimal(weight)})
     assert refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("weight", "text"),
+    [
+        ("50.000", "50"),
+        ("12.50", "12.5"),
+        ("100", "100"),
+        ("0", "0"),
+        ("1E+3", "1000"),
+        ("0.0", "0"),
+    ],
+)
+def test_a_weight_is_shown_as_people_write_it(weight, text):
+    assert plain(Decimal(weight)) == text
 
 
 @given(
