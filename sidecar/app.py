@@ -155,11 +155,14 @@ class Sidecar:
         await self._engine.drain(GRACE_S)
         await self._admin.stop()
 
-    def _report(self) -> pb.SidecarStatus:
+    async def _report(self) -> pb.SidecarStatus:
         engine = self._engine
-        return messages.sidecar_status(
-            self._client, engine.name, engine.counters(), ready=engine.ready
-        )
+        status = messages.sidecar_status(self._client)
+        status.engine, status.ready = engine.name, engine.ready
+        status.counters.update(engine.counters())
+        if table := await messages.table_status(self._client):
+            status.table.CopyFrom(table)
+        return status
 
 
 def run_controller(settings: Settings, folder: Path) -> None:

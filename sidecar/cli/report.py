@@ -104,9 +104,9 @@ def _sidecar(console: Console, status: pb.SidecarStatus) -> None:
         )
     if status.HasField("last_nack"):
         _nack(console, "refused", status.last_nack)
-    rollouts = _table("rollout", "in force", "resource")
+    rollouts = _table("rollout", "in force", "resource", "decided by this table")
     for one in table.rollouts:
-        rollouts.add_row(one.name, _percents(one.weights), one.version)
+        rollouts.add_row(one.name, _percents(one.weights), one.version, _decided(one.decided))
     console.print(rollouts)
     counts = ", ".join(f"{name} {status.counters[name]}" for name in sorted(status.counters))
     console.print(f"counted: {counts}")
@@ -136,6 +136,13 @@ def _shares(weights: Any) -> str:
     return ", ".join(
         f"{w.variant} {share}" if share == f"{w.weight} %" else f"{w.variant} {w.weight} ({share})"
         for w, share in zip(weights, shares.values(), strict=True)
+    )
+
+
+def _decided(counts: Any) -> str:
+    return ", ".join(
+        f"{one.variant} {one.count}" + ("" if one.reason == "weight" else f" ({one.reason})")
+        for one in counts
     )
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 import grpc
 
@@ -20,15 +19,12 @@ from sidecar.control import envelopes, following, keepsake, wire
 from sidecar.control.backoff import Backoff
 from sidecar.control.conversation import Refusal
 from sidecar.control.following import Holdings, OutOfStepError
+from sidecar.control.offload import LARGE_BYTES, MANY, off_loop_if
 from sidecar.errors import CanaryError
 from sidecar.routing import Table, compile_table
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 _Stream = grpc.aio.StreamStreamCall[bytes, bytes]
 _log = logging.getLogger(__name__)
-# A table of more rollouts than this is compiled off the event loop.
-_LARGE_ROLLOUTS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +46,7 @@ class Client:
         self.node = node
         self.backoff = backoff
         self.holdings: Holdings | None = None
+        self.table: Table | None = None
         self.table_since: datetime | None = None
         self.source = ""
         self.last_nack: Refusal | None = None
@@ -106,12 +103,12 @@ class Client:
 
     async def _take(self, data: bytes) -> envelopes.Request:
         """Put a response in force, or not; return the ACK or the NACK."""
-        large = len(data) > wire.LARGE_BYTES or len(self._held.resources) > _LARGE_ROLLOUTS
-        response = await _off_loop_if(large, envelopes.unpack_response, data)
+        large = len(data) > LARGE_BYTES or len(self._held.resources) > MANY
+        response = await off_loop_if(large, envelopes.unpack_response, data)
         try:
-            after = await _off_loop_if(large, following.step, self._held, response)
+            after = await off_loop_if(large, following.step, self._held, response)
             if self.holdings is None or after.version != self.holdings.version:
-                table = await _off_loop_if(large, _table, after)
+                table = await off_loop_if(large, _table, after)
                 self._put_in_force(after, table, "control stream")
                 self._unsaved.set()
         except Exception as error:  # noqa: BLE001 - whatever it is, the last good table stays
@@ -127,6 +124,7 @@ class Client:
 
     def _put_in_force(self, holdings: Holdings, table: Table, source: str) -> None:
         self._swap(table)
+        self.table = table
         self.holdings = holdings
         self.table_since = _now()
         self.source = source
@@ -174,16 +172,6 @@ class Client:
 
 def _table(holdings: Holdings) -> Table:
     return Table(compile_table(holdings.routes, holdings.version))
-
-
-async def _off_loop_if(
-    large: bool,  # noqa: FBT001 - reads as the name says
-    call: Callable[_P, _T],
-    *args: _P.args,
-    **kwargs: _P.kwargs,
-) -> _T:
-    """Call in a thread what would hold the event loop up for long."""
-    return await asyncio.to_thread(call, *args, **kwargs) if large else call(*args, **kwargs)
 
 
 def _now() -> datetime:

@@ -17,14 +17,13 @@ from typing import Protocol
 
 from sidecar import delivery
 from sidecar.control.documents import FileMistake, Scan
+from sidecar.control.offload import MANY, off_loop_if
 from sidecar.control.snapshot import Resource, Snapshot
 from sidecar.delivery import Change, Event, Origin, State
 from sidecar.errors import CanaryError
 from sidecar.routing import route_of
 
 _log = logging.getLogger(__name__)
-# More resources than this are worked on in a thread, off the event loop.
-_LARGE = 200
 
 
 class Store(Protocol):
@@ -82,7 +81,8 @@ class Keeper:
             origin = Origin(_now(), "folder")
             changes = delivery.reconcile(self.states, scan.declared, origin)
             if self.snapshot is None:
-                await asyncio.to_thread(self._encode, self.states.values())
+                known = list(self.states.values())
+                self._take(await off_loop_if(len(known) > MANY, _resources, known))
             if changes:
                 await self._apply(changes)
             if self.snapshot is None:
@@ -114,7 +114,8 @@ class Keeper:
     async def _apply(self, changes: list[Change]) -> int:
         """Keep the changes, then let them take effect; return when they were kept (Unix, ns)."""
         # Before the store: a state that cannot be a route is refused, not kept.
-        made = await _encoded([change.state for change in changes])
+        states = [change.state for change in changes]
+        made = await off_loop_if(len(states) > MANY, _resources, states)
         await self._blocking(lambda: self._store.commit(changes))
         kept_at_unix_ns = time.time_ns()
         for change in changes:
@@ -125,9 +126,6 @@ class Keeper:
         await self._announce()
         return kept_at_unix_ns
 
-    def _encode(self, states: Iterable[State]) -> None:
-        self._take(_resources(states))
-
     def _take(self, made: Mapping[str, Resource | None]) -> None:
         for name, resource in made.items():
             if resource is None:
@@ -137,10 +135,7 @@ class Keeper:
 
     async def _announce(self) -> None:
         resources = list(self._resources.values())
-        large = len(resources) > _LARGE
-        self.snapshot = (
-            await asyncio.to_thread(Snapshot, resources) if large else Snapshot(resources)
-        )
+        self.snapshot = await off_loop_if(len(resources) > MANY, Snapshot, resources)
         self._publish(self.snapshot)
 
     def _note_mistakes(self, mistakes: tuple[FileMistake, ...]) -> None:
@@ -150,11 +145,6 @@ class Keeper:
         if self.mistakes and not mistakes:
             _log.info("files are in order again")
         self.mistakes = mistakes
-
-
-async def _encoded(states: list[State]) -> Mapping[str, Resource | None]:
-    large = len(states) > _LARGE
-    return await asyncio.to_thread(_resources, states) if large else _resources(states)
 
 
 def _resources(states: Iterable[State]) -> dict[str, Resource | None]:

@@ -1,13 +1,15 @@
 """Our own values as `canary.v1` messages, for the replies of both services."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from sidecar.control import conversation
 from sidecar.control.client import Client
+from sidecar.control.following import Held
 from sidecar.control.keeper import Keeper
+from sidecar.control.offload import MANY, off_loop_if
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.delivery import Event, State, Weights, plain
 
@@ -86,14 +88,9 @@ def controller_status(
     )
 
 
-def sidecar_status(
-    client: Client, engine: str, counters: Mapping[str, int], *, ready: bool
-) -> pb.SidecarStatus:
-    """Everything the sidecar knows."""
+def sidecar_status(client: Client) -> pb.SidecarStatus:
+    """What the control stream's end knows; the rest of the status is its caller's."""
     return pb.SidecarStatus(
-        ready=ready,
-        engine=engine,
-        table=_table(client),
         control_stream=pb.ControlStreamStatus(
             address=client.address,
             connected=client.link.connected,
@@ -102,27 +99,37 @@ def sidecar_status(
             last_error=client.link.last_error,
         ),
         last_nack=refusal(client.last_nack),
-        counters=counters,
         node=client.node,
     )
 
 
-def _table(client: Client) -> pb.TableStatus | None:
-    if client.holdings is None:
+async def table_status(client: Client) -> pb.TableStatus | None:
+    """The table in force, if there is one."""
+    if client.holdings is None or client.table is None:
         return None
-    held = client.holdings.resources.values()
-    return pb.TableStatus(
+    status = pb.TableStatus(
         version=client.holdings.version,
         since=timestamp(client.table_since),
         source=client.source,
-        rollouts=[
-            pb.TableRollout(
-                name=one.route.name,
-                version=one.version,
-                weights=[
-                    pb.Weight(variant=v.name, weight=str(v.weight)) for v in one.route.variants
-                ],
-            )
-            for one in sorted(held, key=lambda one: one.route.name)
-        ],
     )
+    routes, tally = client.holdings.resources.values(), client.table.tally()
+    status.rollouts.extend(await off_loop_if(len(routes) > MANY, _table_rollouts, routes, tally))
+    return status
+
+
+def _table_rollouts(
+    resources: Collection[Held], tally: Mapping[tuple[str, str, str], int]
+) -> list[pb.TableRollout]:
+    decided: dict[str, list[pb.DecisionCount]] = {}
+    for (name, variant, reason), count in sorted(tally.items()):
+        one = pb.DecisionCount(variant=variant, reason=reason, count=count)
+        decided.setdefault(name, []).append(one)
+    return [
+        pb.TableRollout(
+            name=held.route.name,
+            version=held.version,
+            weights=[pb.Weight(variant=v.name, weight=str(v.weight)) for v in held.route.variants],
+            decided=decided.get(held.route.name),
+        )
+        for held in sorted(resources, key=lambda held: held.route.name)
+    ]

@@ -15,6 +15,7 @@ import grpc
 
 from sidecar.control import envelopes, services, wire
 from sidecar.control.conversation import Conversation, ProtocolError
+from sidecar.control.offload import LARGE_BYTES, off_loop_if
 from sidecar.control.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
@@ -96,7 +97,8 @@ class Server:
         conversation = stream.conversation
         try:
             async for data in requests:
-                request = await _unpacked(data)
+                large = len(data) > LARGE_BYTES
+                request = await off_loop_if(large, envelopes.unpack_request, data)
                 refused = conversation.last_nack
                 conversation.receive(request, _now())
                 _log_request(conversation, request, refused is not conversation.last_nack)
@@ -106,12 +108,6 @@ class Server:
         finally:
             stream.over = True
             stream.bell.set()
-
-
-async def _unpacked(data: bytes) -> envelopes.Request:
-    if len(data) > wire.LARGE_BYTES:
-        return await asyncio.to_thread(envelopes.unpack_request, data)
-    return envelopes.unpack_request(data)
 
 
 def _log_request(sidecar: Conversation, request: envelopes.Request, refused: bool) -> None:  # noqa: FBT001

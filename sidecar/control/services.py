@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from sidecar.control import messages, wire
 from sidecar.control.conversation import Conversation
 from sidecar.control.keeper import Keeper, UnknownRolloutError
+from sidecar.control.offload import MANY, off_loop_if
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.delivery import (
     ConflictError,
@@ -65,13 +66,14 @@ class RolloutService:
     async def get_status(self, request: pb.GetControllerStatusRequest) -> pb.ControllerStatus:
         """Report everything the controller knows."""
         del request
-        return messages.controller_status(self._keeper, self._sidecars())
+        large = len(self._keeper.states) > MANY
+        return await off_loop_if(large, messages.controller_status, self._keeper, self._sidecars())
 
 
 class SidecarReport(Protocol):
     """Who knows how the sidecar stands."""
 
-    def __call__(self) -> pb.SidecarStatus:
+    async def __call__(self) -> pb.SidecarStatus:
         """Report everything the sidecar knows."""
 
 
@@ -109,7 +111,7 @@ class AdminServer:
 
     async def _status(self, request: pb.GetSidecarStatusRequest) -> pb.SidecarStatus:
         del request
-        return self._report()
+        return await self._report()
 
 
 def _handler(

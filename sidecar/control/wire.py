@@ -17,8 +17,6 @@ from sidecar.errors import CanaryError
 ROLLOUT_SERVICE = "canary.v1.RolloutService"
 SIDECAR_SERVICE = "canary.v1.SidecarService"
 MAX_MESSAGE_BYTES = 128 << 20
-# Messages above this are decoded off the event loop.
-LARGE_BYTES = 64 << 10
 
 _LIMITS = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
