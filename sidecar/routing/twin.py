@@ -149,13 +149,13 @@ def _race(route: Route, slots: Sequence[int], second: int) -> int:
     best = slots[0]
     for slot in slots[1:]:
         # time / share, compared without dividing; the earlier slot wins a tie.
-        challenge = _waiting_time(second, route.variants[slot].name) * route.thresholds[best]
-        if challenge < _waiting_time(second, route.variants[best].name) * route.thresholds[slot]:
+        challenge = waiting_time(second, route.variants[slot].name) * route.thresholds[best]
+        if challenge < waiting_time(second, route.variants[best].name) * route.thresholds[slot]:
             best = slot
     return best
 
 
-def _waiting_time(second: int, name: str) -> int:
+def waiting_time(second: int, name: str) -> int:
     """-log2 of a uniform number in (0, 1], in 48 fractional bits."""
     key = second.to_bytes(8, "little") + name.encode()
     uniform = mmh3.hash64(key, 0, x64arch=True, signed=False)[0] | 1

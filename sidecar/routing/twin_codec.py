@@ -47,6 +47,20 @@ def read(request: ext_proc.ProcessingRequest) -> twin.Request:
     )
 
 
+def write(request: twin.Request) -> bytes:
+    """Return the message with which Envoy would ask about a request."""
+    values = [core.HeaderValue(key=key, raw_value=value) for key, value in request.headers]
+    headers = ext_proc.HttpHeaders(headers=core.HeaderMap(headers=values), end_of_stream=True)
+    address = protobuf.Value(string_value=request.source_address.decode())
+    attributes = protobuf.Struct(fields={"source.address": address})
+    return bytes(
+        ext_proc.ProcessingRequest(
+            request_headers=headers,
+            attributes={_FILTER: attributes} if request.source_address else {},
+        )
+    )
+
+
 def _decided(
     decisions: Sequence[twin.Decision], version: str, request: twin.Request
 ) -> ext_proc.ProcessingResponse:
