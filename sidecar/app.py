@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from pathlib import Path
 from random import SystemRandom
 from typing import Protocol, TypeVar
@@ -39,6 +39,7 @@ GRACE_S = 10.0
 _SETTLE_MS = 100
 # What the watch cannot see (a link to a file elsewhere, a folder that comes back) is found so.
 _REREAD_MS = 5_000
+_RETRY_S = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -81,20 +82,31 @@ class Controller:
         )
 
     async def run(self) -> None:
-        """Follow the folder."""
+        """Follow the folder, whatever becomes of it."""
         while True:
-            with suppress(FileNotFoundError):
-                async for changes in watchfiles.awatch(
-                    self._folder,
-                    watch_filter=None,
-                    debounce=_SETTLE_MS,
-                    step=_SETTLE_MS // 4,
-                    rust_timeout=_REREAD_MS,
-                    yield_on_timeout=True,
-                ):
-                    await self._reread(surely=bool(changes))
-            await self._reread(surely=True)
-            await asyncio.sleep(_REREAD_MS / 1000)
+            # RuntimeError: the system has no watch left to give; then the clock alone must do.
+            with suppress(OSError, RuntimeError):
+                await self._watch()
+            await self._reread(surely=False)
+            await asyncio.sleep(_RETRY_S)
+
+    async def _watch(self) -> None:
+        """Read the folder after every change, until it is another folder than it was."""
+        folder = self._folder if self._folder.is_dir() else self._folder.parent
+        inode = folder.stat().st_ino
+        watch = watchfiles.awatch(
+            folder,
+            watch_filter=None,
+            debounce=_SETTLE_MS,
+            step=_SETTLE_MS // 4,
+            rust_timeout=_REREAD_MS,
+            yield_on_timeout=True,
+        )
+        async with aclosing(watch):
+            async for changes in watch:
+                await self._reread(surely=bool(changes))
+                if folder.stat().st_ino != inode:
+                    return
 
     async def stop(self) -> None:
         """Let the sidecars go and close the store."""
@@ -132,7 +144,7 @@ class Sidecar:
             self._engine.swap,
             Backoff(SystemRandom()),
         )
-        self._admin = AdminServer(settings.admin, self._report)
+        self._admin = AdminServer(settings.admin, self._report, self._client)
 
     async def start(self) -> None:
         """Listen; with a table at once if there is one on disk."""

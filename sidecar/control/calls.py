@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from sidecar.control import wire
+from sidecar.control import keepsake, wire
+from sidecar.control.following import Holdings
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.errors import CanaryError
 
@@ -61,6 +62,16 @@ def sidecar_status(address: str) -> pb.SidecarStatus:
     request = pb.GetSidecarStatusRequest()
     method = f"/{wire.SIDECAR_SERVICE}/GetStatus"
     return _call(address, method, request, pb.SidecarStatus, "sidecar")
+
+
+def sidecar_resources(address: str) -> Holdings:
+    """Ask a sidecar for what it has in force. Raises UnreachableError, RefusedError, ResourceError.
+
+    Nothing is held before the first table.
+    """
+    request = pb.GetResourcesRequest()
+    method = f"/{wire.SIDECAR_SERVICE}/GetResources"
+    return keepsake.unpack(_call(address, method, request, pb.StoredResources, "sidecar"))
 
 
 def _call(address: str, method: str, request: Message, reply: type[_Reply], whom: str) -> _Reply:

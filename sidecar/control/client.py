@@ -88,7 +88,6 @@ class Client:
                 stream: _Stream = channel.stream_stream(envelopes.METHOD)()
                 await stream.write(envelopes.pack_request(self._hello()))
                 while isinstance(data := await stream.read(), bytes):
-                    self._connected()
                     await stream.write(envelopes.pack_request(await self._take(data)))
                 error = f"{(await stream.code()).name}: {await stream.details()}"
         except grpc.aio.AioRpcError as failed:
@@ -105,6 +104,7 @@ class Client:
         """Put a response in force, or not; return the ACK or the NACK."""
         large = len(data) > LARGE_BYTES or len(self._held.resources) > MANY
         response = await off_loop_if(large, envelopes.unpack_response, data)
+        self._connected()
         try:
             after = await off_loop_if(large, following.step, self._held, response)
             if self.holdings is None or after.version != self.holdings.version:

@@ -104,6 +104,9 @@ def pack_head(nonce: str, table_version: str, removed: Iterable[str]) -> bytes:
 def unpack_response(data: bytes) -> Response:
     """Read a DeltaDiscoveryResponse. Raises ValueError on other bytes."""
     message = _parse(DeltaDiscoveryResponse, data)
+    if not message.nonce:
+        # betterproto2 reads some broken bytes as an empty message.
+        raise ValueError("not a DeltaDiscoveryResponse: it has no nonce")
     ours = message.control_plane is not None and message.control_plane.identifier == IDENTIFIER
     return Response(
         type_url=message.type_url,

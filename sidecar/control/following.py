@@ -49,12 +49,14 @@ NOTHING = Holdings({}, version_of({}))
 
 def step(holdings: Holdings, response: Response) -> Holdings:
     """Return the holdings after a response. Raises ResourceError if it cannot be taken whole."""
-    if response.type_url not in {"", TYPE_URL}:
+    if response.type_url != TYPE_URL:
         raise ResourceError(f"the response carries {response.type_url}, not {TYPE_URL}")
     resources = dict(holdings.resources)
     for name, version, type_url, data in response.resources:
         if type_url != TYPE_URL:
-            raise ResourceError(f"resource {name!r} is a {type_url or 'nothing'}, not {TYPE_URL}")
+            raise ResourceError(
+                f"resource {name!r} is of type {type_url or 'nothing'}, not {TYPE_URL}"
+            )
         resources[name] = Held(version, data, codec.decode(name, data))
     for name in response.removed:
         resources.pop(name, None)

@@ -24,14 +24,24 @@ class KeepsakeError(CanaryError):
     """The file cannot be used, or not be written."""
 
 
-def save(path: Path, holdings: Holdings) -> None:
-    """Replace the file; when this returns it is on disk. Raises KeepsakeError."""
-    body = pb.StoredResources(
+def pack(holdings: Holdings) -> pb.StoredResources:
+    """Return what is held as one message."""
+    return pb.StoredResources(
         resources=[
             pb.StoredResource(name=name, version=held.version, resource=held.data)
             for name, held in holdings.resources.items()
         ]
-    ).SerializeToString()
+    )
+
+
+def unpack(stored: pb.StoredResources) -> Holdings:
+    """Return what a message holds. Raises ResourceError."""
+    return following.restore((r.name, r.version, r.resource) for r in stored.resources)
+
+
+def save(path: Path, holdings: Holdings) -> None:
+    """Replace the file; when this returns it is on disk. Raises KeepsakeError."""
+    body = pack(holdings).SerializeToString()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _replace(path, _MAGIC + _checksum(body) + b"\n" + body)
@@ -54,8 +64,7 @@ def load(path: Path) -> Holdings | None:
     if head != _MAGIC + _checksum(body):
         raise _damaged(path, "its checksum does not fit")
     try:
-        stored = pb.StoredResources.FromString(body).resources
-        return following.restore((r.name, r.version, r.resource) for r in stored)
+        return unpack(pb.StoredResources.FromString(body))
     except (DecodeError, CanaryError) as error:
         raise _damaged(path, str(error)) from error
 

@@ -11,7 +11,8 @@ from typing import Any, Protocol, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from sidecar.control import messages, wire
+from sidecar.control import following, keepsake, messages, wire
+from sidecar.control.client import Client
 from sidecar.control.conversation import Conversation
 from sidecar.control.keeper import Keeper, UnknownRolloutError
 from sidecar.control.offload import MANY, off_loop_if
@@ -91,15 +92,20 @@ def rollout_handlers(service: RolloutService) -> grpc.GenericRpcHandler:
 class AdminServer:
     """The sidecar's own socket: SidecarService and nothing else."""
 
-    def __init__(self, address: str, report: SidecarReport) -> None:
+    def __init__(self, address: str, report: SidecarReport, client: Client) -> None:
         self._address = address
         self._report = report
+        self._client = client
         self._server = grpc.aio.server(options=wire.SERVER_OPTIONS)
 
     async def start(self) -> None:
         """Listen. Raises CanaryError if the address cannot be had."""
         handler = grpc.method_handlers_generic_handler(
-            wire.SIDECAR_SERVICE, {"GetStatus": _handler(self._status, pb.GetSidecarStatusRequest)}
+            wire.SIDECAR_SERVICE,
+            {
+                "GetStatus": _handler(self._status, pb.GetSidecarStatusRequest),
+                "GetResources": _handler(self._resources, pb.GetResourcesRequest),
+            },
         )
         self._server.add_generic_rpc_handlers((handler,))
         self._address = wire.listen(self._server, self._address)
@@ -112,6 +118,11 @@ class AdminServer:
     async def _status(self, request: pb.GetSidecarStatusRequest) -> pb.SidecarStatus:
         del request
         return await self._report()
+
+    async def _resources(self, request: pb.GetResourcesRequest) -> pb.StoredResources:
+        del request
+        held = self._client.holdings or following.NOTHING
+        return await off_loop_if(len(held.resources) > MANY, keepsake.pack, held)
 
 
 def _handler(
