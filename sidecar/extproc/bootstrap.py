@@ -19,6 +19,8 @@ from typing import Any
 from sidecar.errors import CanaryError
 from sidecar.rollout import Rollout, Variant
 from sidecar.rollout.names import RESERVED_PREFIX
+from sidecar.routing import Route
+from sidecar.routing import Variant as RouteVariant
 
 Json = dict[str, Any]
 
@@ -82,7 +84,7 @@ def clusters_of(rollouts: Iterable[Rollout]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(v.cluster for rollout in rollouts for v in rollout.variants))
 
 
-def forwarded_headers(rollouts: Iterable[Rollout]) -> tuple[str, ...]:
+def forwarded_headers(rollouts: Iterable[Rollout | Route]) -> tuple[str, ...]:
     """List the request headers without which some rollout would not see its match or its unit."""
     needed = dict.fromkeys([":path", ":authority"])
     for source in (source for rollout in rollouts for source in rollout.unit):
@@ -93,12 +95,12 @@ def forwarded_headers(rollouts: Iterable[Rollout]) -> tuple[str, ...]:
     return tuple(needed)
 
 
-def needs_client_address(rollouts: Iterable[Rollout]) -> bool:
+def needs_client_address(rollouts: Iterable[Rollout | Route]) -> bool:
     """Whether some unit is the client's address, which Envoy sends only as an attribute."""
     return any(source.kind == "client_address" for r in rollouts for source in r.unit)
 
 
-def candidates(rollout: Rollout) -> tuple[Variant, ...]:
+def candidates(rollout: Rollout | Route) -> tuple[Variant | RouteVariant, ...]:
     """List the variants that need their own route: those that do not live with the baseline."""
     baseline, *others = rollout.variants
     return tuple(variant for variant in others if variant.cluster != baseline.cluster)

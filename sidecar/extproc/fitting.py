@@ -1,67 +1,120 @@
-"""What in somebody's own Envoy configuration does not fit the rollouts.
+"""What in an Envoy configuration does not fit the rollouts.
 
 Everything found here fails silently in Envoy: a unit that is never forwarded, a route that is
-not there, a header that a client may write. Only what a static configuration shows is judged;
-names are read in snake_case and camelCase, as Envoy reads them.
+not there, a header that a client may write. A configuration is judged as it stands (a bootstrap,
+or a config dump that `doctor.tree_of` made into the same shape); statistics are `doctor`'s.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sidecar.extproc import trees
 from sidecar.extproc.bootstrap import candidates, forwarded_headers, needs_client_address
+from sidecar.extproc.findings import Finding, gathered
+from sidecar.extproc.trees import at
 from sidecar.rollout import Rollout
 from sidecar.rollout.names import RESERVED_PREFIX
+from sidecar.routing import Route
 
 _MANAGER = "network.http_connection_manager.v3.HttpConnectionManager"
 _EXT_PROC = "http.ext_proc.v3.ExternalProcessor"
 _DEFAULT_BREAKER = 1024
-_CAMEL = re.compile(r"[a-z]+([A-Z][a-z0-9]*)+")
+# Any header below the prefix must be stripped, not only those that rollouts have today.
+_PROBES = (RESERVED_PREFIX, f"{RESERVED_PREFIX}0", f"{RESERVED_PREFIX}~")
+_DEFAULT_TIMEOUT_S = 0.2
+# At 50 ms, a Python engine was seen to time out whenever its process was busy for a moment.
+_SHORTEST_TIMEOUT_S = {"grpcio": 0.2}
+
+Declared = Rollout | Route
 
 
 @dataclass(frozen=True, slots=True)
-class Misfit:
-    """One thing to mend; `where` names the filter, listener or cluster."""
+class Use:
+    """What decides whether a setting is too small: the engine, and whether it exports spans."""
 
-    where: str
-    message: str
-    remedy: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.message}\n  remedy: {self.remedy}"
+    engine: str = "grpcio"
+    traced: bool = False
 
 
-def misfits(config: Any, rollouts: Iterable[Rollout]) -> tuple[Misfit, ...]:
-    """Compare a bootstrap (a parsed YAML tree of any shape) with the rollouts."""
+_ORDINARY = Use()
+
+
+def misfits(config: Any, rollouts: Iterable[Declared], use: Use = _ORDINARY) -> tuple[Finding, ...]:
+    """Compare a configuration (a tree of any shape) with the rollouts."""
     declared = list(rollouts)
-    tree = _snake(config)
-    clusters = {str(one.get("name")): one for one in _all(tree, "clusters")}
-    managers = [m for m in _typed(tree, _MANAGER) if _filters(m)]
-    if not managers:
+    tree = trees.snake(config)
+    clusters = {
+        str(one.get("name")): one for one in trees.items(tree, "clusters") if "weight" not in one
+    }
+    placed = ours(tree)
+    if not placed:
         return (
-            Misfit("listeners", "no HTTP filter chain has ext_proc", "add the ext_proc filter"),
+            Finding(
+                "no-filter", "listeners", "no HTTP filter chain has ext_proc", "add its filter"
+            ),
         )
-    return tuple(found for m in managers for found in _manager(m, declared, clusters))
+    found = [one for place in placed for one in _place(*place, declared, clusters, use)]
+    hosts = [host for manager, _ in placed for host in trees.items(manager, "virtual_hosts")]
+    routes = [one for rollout in declared for one in _routes(rollout, hosts, clusters)]
+    return gathered([*found, *routes])
 
 
-def _manager(
-    manager: Any, rollouts: list[Rollout], clusters: Mapping[str, Any]
-) -> Iterator[Misfit]:
+def ours(tree: Any) -> list[tuple[Any, Any]]:
+    """Pair each HTTP connection manager with the ext_proc filter in it that asks the sidecar.
+
+    Other processors may stand beside it: if any filter is plainly ours, only such ones are.
+    """
+    placed = [
+        (manager, ext_proc)
+        for manager in trees.typed(tree, _MANAGER)
+        for ext_proc in trees.typed(manager.get("http_filters"), _EXT_PROC)
+    ]
+    return [place for place in placed if _plainly_ours(place[1])] or placed
+
+
+def _plainly_ours(ext_proc: Any) -> bool:
+    signs = (
+        *at(ext_proc, "metadata_options", "receiving_namespaces", "untyped"),
+        ext_proc.get("stat_prefix", ""),
+        _sidecar_cluster(ext_proc),
+    )
+    return any("canary" in str(sign) for sign in signs)
+
+
+def _sidecar_cluster(ext_proc: Any) -> str:
+    return str(at(ext_proc, "grpc_service", "envoy_grpc", "cluster_name") or "")
+
+
+def _place(
+    manager: Any,
+    ext_proc: Any,
+    rollouts: list[Declared],
+    clusters: Mapping[str, Any],
+    use: Use,
+) -> Iterator[Finding]:
     where = f"http_connection_manager {manager.get('stat_prefix', '')!r}"
     yield from _strip(where, manager)
-    for ext_proc in _filters(manager):
-        yield from _decision(where, ext_proc, rollouts, clusters)
-    routes = list(_all(manager.get("route_config"), "routes"))
-    for rollout in rollouts:
-        yield from _routes(where, rollout, routes, clusters)
+    if use.traced:
+        yield from _tracing(where, manager, ext_proc)
+    where = f"{where}, ext_proc"
+    yield from _seen(where, ext_proc, rollouts)
+    yield from _asked(where, ext_proc)
+    yield from _obeyed(where, ext_proc, rollouts)
+    yield from _late(where, ext_proc, use)
+    if name := _sidecar_cluster(ext_proc):
+        yield from _breaker(name, clusters.get(name))
 
 
-def _strip(where: str, manager: Any) -> Iterator[Misfit]:
-    matchers = _all(manager.get("early_header_mutation_extensions"), "mutations")
-    keys = (one.get("remove_on_match", {}).get("key_matcher", {}) for one in matchers)
-    if not any(RESERVED_PREFIX.startswith(key.get("prefix") or "\0") for key in keys):
-        yield Misfit(
+# --- what the client and the sidecar may say ----------------------------------------------------
+
+
+def _strip(where: str, manager: Any) -> Iterator[Finding]:
+    mutations = list(trees.items(manager.get("early_header_mutation_extensions"), "mutations"))
+    keys = [at(one, "remove_on_match", "key_matcher") for one in mutations]
+    if not all(any(trees.matches(key, probe) for key in keys) for probe in _PROBES):
+        yield Finding(
+            "no-early-strip",
             where,
             f"a client's own {RESERVED_PREFIX} headers reach the routes",
             "add early_header_mutation_extensions with "
@@ -69,152 +122,207 @@ def _strip(where: str, manager: Any) -> Iterator[Misfit]:
         )
 
 
-def _decision(
-    where: str, ext_proc: Any, rollouts: list[Rollout], clusters: Mapping[str, Any]
-) -> Iterator[Misfit]:
-    where = f"{where}, ext_proc"
+def _seen(where: str, ext_proc: Any, rollouts: list[Declared]) -> Iterator[Finding]:
+    rules = at(ext_proc, "forward_rules")
     for name in forwarded_headers(rollouts):
-        if not _forwarded(ext_proc.get("forward_rules") or {}, name):
-            yield Misfit(
+        if not _forwarded(rules, name):
+            yield Finding(
+                "header-hidden",
                 where,
                 f"forward_rules keep {name!r} from the sidecar, so what needs it never matches",
                 f"add {{exact: {name!r}}} to forward_rules.allowed_headers.patterns",
             )
     attributes = ext_proc.get("request_attributes") or []
     if needs_client_address(rollouts) and "source.address" not in attributes:
-        yield Misfit(where, "no client address", "add request_attributes: [source.address]")
-    yield from _plain(where, ext_proc)
-    sidecar = ext_proc.get("grpc_service", {}).get("envoy_grpc", {}).get("cluster_name", "")
-    yield from _breaker(sidecar, clusters.get(sidecar))
-
-
-def _plain(where: str, ext_proc: Any) -> Iterator[Misfit]:
-    if ext_proc.get("route_cache_action") != "CLEAR":
-        yield Misfit(
+        yield Finding(
+            "address-hidden",
             where,
-            "the route chosen before the decision may stay",
-            "set route_cache_action: CLEAR",
+            "no client address reaches the sidecar, so clientAddress is never found",
+            "add request_attributes: [source.address]",
+        )
+
+
+def _forwarded(rules: Any, name: str) -> bool:
+    allowed, disallowed = (
+        at(rules, key).get("patterns") for key in ("allowed_headers", "disallowed_headers")
+    )
+    if disallowed and any(trees.matches(one, name) for one in disallowed):
+        return False
+    return not allowed or any(trees.matches(one, name) for one in allowed)
+
+
+def _asked(where: str, ext_proc: Any) -> Iterator[Finding]:
+    mode = at(ext_proc, "processing_mode")
+    remedy = "set processing_mode: {request_header_mode: SEND, response_header_mode: SKIP}"
+    if mode.get("request_header_mode") == "SKIP":
+        yield Finding("not-asked", where, "the sidecar is not asked about requests", remedy)
+    if mode.get("response_header_mode") != "SKIP":
+        yield Finding(
+            "responses-asked",
+            where,
+            "every response makes a second round trip (Envoy's default processing mode)",
+            remedy,
         )
     if not ext_proc.get("failure_mode_allow"):
-        yield Misfit(
+        yield Finding(
+            "fail-closed",
             where,
             "without the sidecar every request fails",
             "set failure_mode_allow: true (the baseline answers)",
         )
-    options = ext_proc.get("metadata_options") or {}
-    if "canary" not in (options.get("receiving_namespaces") or {}).get("untyped", []):
-        yield Misfit(
+
+
+def _obeyed(where: str, ext_proc: Any, rollouts: list[Declared]) -> Iterator[Finding]:
+    if ext_proc.get("route_cache_action") == "RETAIN" or ext_proc.get("disable_clear_route_cache"):
+        yield Finding(
+            "route-kept",
             where,
-            "the decision's metadata is refused",
+            "the route chosen before the decision stays",
+            "set route_cache_action: CLEAR",
+        )
+    rules = at(ext_proc, "mutation_rules")
+    for name in (f"{RESERVED_PREFIX}{rollout.name}" for rollout in rollouts):
+        if not _settable(rules, name):
+            yield Finding(
+                "mutations-forbidden",
+                where,
+                f"mutation_rules refuse {name!r}, the header that carries the decision",
+                f"set mutation_rules.allow_expression: {{regex: '{RESERVED_PREFIX}.*'}}",
+            )
+    if "canary" not in at(ext_proc, "metadata_options", "receiving_namespaces", "untyped"):
+        yield Finding(
+            "metadata-refused",
+            where,
+            "the decision's metadata is refused: no log or trace tells variants apart",
             "set metadata_options: {receiving_namespaces: {untyped: [canary]}}",
         )
-    if (ext_proc.get("processing_mode") or {}).get("response_header_mode") != "SKIP":
-        yield Misfit(
+
+
+def _settable(rules: Any, name: str) -> bool:
+    if (regex := at(rules, "disallow_expression", "regex")) and trees.fits(regex, name):
+        return False
+    regex = at(rules, "allow_expression", "regex")
+    return not rules.get("disallow_all") or bool(regex and trees.fits(regex, name))
+
+
+# --- time, load and traces ----------------------------------------------------------------------
+
+
+def _late(where: str, ext_proc: Any, use: Use) -> Iterator[Finding]:
+    timeout_s = _seconds(ext_proc.get("message_timeout"))
+    shortest_s = _SHORTEST_TIMEOUT_S.get(use.engine, 0.0)
+    if timeout_s < shortest_s:
+        yield Finding(
+            "timeout-short",
             where,
-            "every response makes a second round trip",
-            "set processing_mode: {request_header_mode: SEND, response_header_mode: SKIP}",
+            f"a decision may take {timeout_s * 1000:g} ms, short for the engine {use.engine}: "
+            "what is late gets the baseline",
+            f"set message_timeout: {shortest_s:g}s",
         )
 
 
-def _breaker(name: str, cluster: Any) -> Iterator[Misfit]:
+def _seconds(duration: Any) -> float:
+    try:
+        return float(str(duration).removesuffix("s"))
+    except ValueError:
+        return _DEFAULT_TIMEOUT_S
+
+
+def _tracing(where: str, manager: Any, ext_proc: Any) -> Iterator[Finding]:
+    if "tracing" not in manager:
+        yield Finding(
+            "no-trace-parent",
+            where,
+            "Envoy does not trace, so the sidecar's spans have no parent",
+            "add tracing with a provider to the http_connection_manager",
+        )
+    elif ext_proc.get("emit_client_span") is False:
+        yield Finding(
+            "no-trace-parent",
+            f"{where}, ext_proc",
+            "emit_client_span: false makes the parent of the sidecar's spans unsampled",
+            "remove emit_client_span",
+        )
+
+
+def _breaker(name: str, cluster: Any) -> Iterator[Finding]:
+    where = f"cluster {name!r}"
     if cluster is None:
-        yield Misfit(f"cluster {name!r}", "ext_proc's cluster is not there", "declare it")
+        yield Finding("no-sidecar-cluster", where, "ext_proc's cluster is not there", "declare it")
         return
-    thresholds = (cluster.get("circuit_breakers") or {}).get("thresholds") or [{}]
-    limits = [one.get("max_requests", _DEFAULT_BREAKER) for one in thresholds]
+    thresholds = at(cluster, "circuit_breakers", "thresholds") or [{}]
+    limits = [int(at(one, "max_requests") or _DEFAULT_BREAKER) for one in thresholds]
     if min(limits) <= _DEFAULT_BREAKER:
-        yield Misfit(
-            f"cluster {name!r}",
+        yield Finding(
+            "breaker-default",
+            where,
             f"at most {min(limits)} decisions at once, then requests fail open",
             "set circuit_breakers: {thresholds: [{max_connections: 1000000, "
             "max_pending_requests: 1000000, max_requests: 1000000}]}",
         )
 
 
-def _routes(
-    where: str, rollout: Rollout, routes: list[Any], clusters: Mapping[str, Any]
-) -> Iterator[Misfit]:
+# --- routes -------------------------------------------------------------------------------------
+
+
+def _routes(rollout: Declared, hosts: list[Any], clusters: Mapping[str, Any]) -> Iterator[Finding]:
     header = f"{RESERVED_PREFIX}{rollout.name}"
     for variant in candidates(rollout):
-        leads = [one for one in routes if _leads(one, header, variant.name)]
-        if not any(one.get("route", {}).get("cluster") == variant.cluster for one in leads):
-            yield Misfit(
+        leading = [host for host in hosts if any(_leading(host, header, variant.name))]
+        routes = [route for host in leading for route in _leading(host, header, variant.name)]
+        where, what = f"rollout {rollout.name!r}", f"{header}: {variant.name}"
+        if any(at(route, "route", "cluster_header") for route in routes):
+            continue
+        targets = {name for route in routes for name in _targets(route)}
+        others = {name for host in leading for name in _unled(host)}
+        wanted = variant.cluster or f"{rollout.name}-{variant.name}"
+        if wanted not in targets and targets <= others:
+            yield Finding(
+                "no-route",
                 where,
-                f"no route leads {header}: {variant.name} to cluster {variant.cluster!r}",
+                f"no route leads {what} to cluster {wanted!r}",
                 "add one before the default route, or set the variant's cluster in the rollout",
             )
-    for variant in rollout.variants:
-        if variant.cluster not in clusters:
-            yield Misfit(f"cluster {variant.cluster!r}", "is not there", "declare it")
+        elif wanted not in targets and wanted != f"{rollout.name}-{variant.name}":
+            yield Finding(
+                "other-cluster",
+                where,
+                f"{what} is led to {_listed(targets)}, the rollout names cluster {wanted!r}",
+                "let the route and the variant's cluster agree",
+            )
+        for name in sorted((targets | others) - set(clusters)):
+            yield Finding(
+                "no-cluster",
+                f"cluster {name!r}",
+                f"is not there, and a route for {header} leads to it",
+                "declare it",
+            )
 
 
-def _leads(route: Any, header: str, variant: str) -> bool:
-    return any(
-        one.get("name", "").lower() == header and _matches(one.get("string_match") or {}, variant)
-        for one in (route.get("match") or {}).get("headers") or []
-    )
+def _leading(host: Any, header: str, variant: str) -> Iterator[Any]:
+    """List a virtual host's routes for a variant."""
+    for route in trees.objects(host.get("routes")):
+        for one in trees.objects(at(route, "match", "headers")):
+            matcher = one.get("string_match") or {"exact": one.get("exact_match")}
+            named = str(one.get("name", "")).lower() == header
+            if named and not one.get("invert_match") and trees.matches(matcher, variant):
+                yield route
 
 
-def _forwarded(rules: Any, name: str) -> bool:
-    allowed, disallowed = (
-        (rules.get(key) or {}).get("patterns") for key in ("allowed_headers", "disallowed_headers")
-    )
-    if disallowed and any(_matches(one, name) for one in disallowed):
-        return False
-    return not allowed or any(_matches(one, name) for one in allowed)
+def _unled(host: Any) -> Iterator[str]:
+    """List the clusters that requests reach without any decision."""
+    for route in trees.objects(host.get("routes")):
+        headers = trees.objects(at(route, "match", "headers"))
+        if not any(str(one.get("name", "")).lower().startswith(RESERVED_PREFIX) for one in headers):
+            yield from _targets(route)
 
 
-def _matches(matcher: Any, text: str) -> bool:
-    """Envoy's StringMatcher."""
-    if regex := matcher.get("safe_regex"):
-        return bool(re.fullmatch(regex.get("regex", ""), text))
-    kind, wanted = next(((k, str(v)) for k, v in matcher.items() if k != "ignore_case"), ("", ""))
-    if matcher.get("ignore_case"):
-        wanted, text = wanted.lower(), text.lower()
-    checks = {
-        "exact": text == wanted,
-        "prefix": text.startswith(wanted),
-        "suffix": text.endswith(wanted),
-        "contains": wanted in text,
-    }
-    return checks.get(kind, False)
+def _targets(route: Any) -> list[str]:
+    action = at(route, "route")
+    weighted = trees.objects(at(action, "weighted_clusters", "clusters"))
+    names = [action.get("cluster"), *(one.get("name") for one in weighted)]
+    return [str(name) for name in names if name]
 
 
-def _filters(manager: Any) -> list[Any]:
-    return list(_typed(manager.get("http_filters"), _EXT_PROC))
-
-
-def _typed(tree: Any, suffix: str) -> Iterator[Any]:
-    return (one for one in _walk(tree) if str(one.get("@type", "")).endswith(suffix))
-
-
-def _all(tree: Any, key: str) -> Iterator[Any]:
-    """Every object in every list called `key`."""
-    for node in _walk(tree):
-        items = node.get(key)
-        yield from (
-            (one for one in items if isinstance(one, dict)) if isinstance(items, list) else ()
-        )
-
-
-def _walk(tree: Any) -> Iterator[Any]:
-    if isinstance(tree, dict):
-        yield tree
-    for child in (
-        tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
-    ):
-        yield from _walk(child)
-
-
-def _snake(tree: Any) -> Any:
-    if isinstance(tree, list):
-        return [_snake(one) for one in tree]
-    if not isinstance(tree, dict):
-        return tree
-    return {_snake_key(str(key)): _snake(value) for key, value in tree.items()}
-
-
-def _snake_key(key: str) -> str:
-    if not _CAMEL.fullmatch(key):
-        return key
-    return re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", key)
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(names))
