@@ -1,0 +1,68 @@
+"""Ours: `canary sidecar` with one of its engines, fed by a real controller.
+
+The controller is a process of its own (one per fleet, not on the request path); it is not counted.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from bench.contenders.base import TASK, Contender
+from bench.lab.process import Child, wait_until
+from bench.lab.stack import installed_canary
+
+# Ten thousand documents take the controller its time to read and store.
+READY_S = 120.0
+
+
+class Canary(Contender):
+    """`rollouts` above one adds others, for hosts that no request names."""
+
+    def __init__(self, engine: str, rollouts: int = 1) -> None:
+        self.name = engine if rollouts == 1 else f"{engine}, {rollouts:,} rollouts"
+        self._engine = engine
+        self._others = rollouts - 1
+        self._children: list[Child] = []
+
+    def start(self, socket: Path) -> Sequence[int]:
+        """Start both; return when the sidecar says that it serves."""
+        work = socket.parent
+        folder = work / "rollouts"
+        folder.mkdir()
+        (folder / "task.yaml").write_text(TASK.document())
+        if self._others:
+            (folder / "others.yaml").write_text("---\n".join(map(_other, range(self._others))))
+        places = {"CANARY_RUN_DIR": str(work), "CANARY_STATE_DIR": str(work / "state")}
+        words = {
+            "controller": ["controller", str(folder)],
+            "sidecar": ["sidecar", "--listen", f"unix://{socket}", "--engine", self._engine],
+        }
+        self._children = []
+        for name, argv in words.items():
+            command = [*installed_canary(), *argv]
+            self._children.append(Child(name, command, work, env=places))
+        with grpc.insecure_channel(f"unix:{socket}") as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            wait_until(f"{self.name} serves", lambda: _serving(stub), READY_S, self._children)
+        return [self._children[-1].pid]
+
+    def stop(self) -> None:
+        """End the sidecar, then its controller."""
+        for child in reversed(self._children):
+            child.stop()
+
+
+def _other(number: int) -> str:
+    document = TASK.document().replace(TASK.rollout, f"other-{number}", 1)
+    return document.replace("spec:\n", f"spec:\n  match: {{hosts: [h{number}.example]}}\n", 1)
+
+
+def _serving(stub: Any) -> bool:
+    try:
+        answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1.0)
+    except grpc.RpcError:
+        return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

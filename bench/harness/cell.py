@@ -1,0 +1,161 @@
+"""One contender, measured once: fresh processes, the dialogue, three loads, every failure counter.
+
+The loads: `one` connection (its latency), `paced` at the rate that everybody gets (latency and CPU
+at half load), `full` with CONNECTIONS in closed loop (saturation). CPU is the processes' own over
+one load, less what they use when nobody asks; Envoy's and the handler's apart.
+"""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.contenders import Contender
+from bench.harness import dialogue, h2load, meter, scene
+from bench.lab.envoy import HTTP_FAILURES, Envoy, Stats
+
+CONNECTIONS = 32
+WARM_UP = 300
+# Envoy 1.40 counts every failed stream as two half-closed ones as well.
+HALF_CLOSED_PER_FAILED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many requests each load has; `rate` (requests/s) is for `paced`."""
+
+    one: int
+    paced: int
+    full: int
+    rate: float
+    idle_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What one load showed. CPU in µs a request, idle use taken off.
+
+    `per_wakeup` is how many requests the handler's threads had for each time one was woken.
+    """
+
+    requests: int
+    rps: float
+    p50_us: float
+    p99_us: float
+    handler_us: float
+    envoy_us: float
+    per_wakeup: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One contender in one round. It counts only if no failure does."""
+
+    phases: Mapping[str, Phase]
+    peak_rss_mb: float
+    idle_handler_us_per_s: float
+    failures: Mapping[str, int]
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """The failure counters that are not zero."""
+        return {name: count for name, count in self.failures.items() if count}
+
+
+def measure(contender: Contender, counts: Counts) -> Cell:
+    """Start everything, measure, end everything. Raises LabError, WrongAnswerError among them."""
+    work = Path(tempfile.mkdtemp(prefix="cn-bench-"))
+    with ExitStack() as ending:
+        ending.callback(shutil.rmtree, work, ignore_errors=True)
+        socket = work / "ext_proc.sock"
+        ending.callback(contender.stop)
+        pids = tuple(contender.start(socket))
+        config = scene.configuration(socket, decides=contender.decides)
+        envoy = ending.enter_context(Envoy(config, work, concurrency=1))
+        if contender.decides:
+            dialogue.hold(envoy.address)
+        return _Bench(envoy, pids, work).run(counts, decides=contender.decides)
+
+
+class _Bench:
+    """The loads of one cell, with the meters read around each."""
+
+    def __init__(self, envoy: Envoy, pids: tuple[int, ...], work: Path) -> None:
+        self._envoy = envoy
+        self._pids = pids
+        self._work = work
+        self._failed = 0
+        self._idle = (0.0, 0.0)
+
+    def run(self, counts: Counts, *, decides: bool) -> Cell:
+        self._load(lambda: self._closed(WARM_UP, connections=8))
+        self._idle = self._idle_ns_per_s(counts.idle_s)
+        loads = {
+            "one": (counts.one, lambda: self._closed(counts.one, connections=1)),
+            "paced": (counts.paced, lambda: self._paced(counts.paced, counts.rate)),
+            "full": (counts.full, lambda: self._closed(counts.full, connections=CONNECTIONS)),
+        }
+        phases = {name: self._load(drive) for name, (number, drive) in loads.items() if number}
+        failures = _failures(self._envoy.stats(), decides=decides) | {"load": self._failed}
+        rss_mb = meter.peak_rss_bytes(self._pids) / 1e6
+        return Cell(phases, rss_mb, self._idle[0] / 1e3, failures)
+
+    def _closed(self, requests: int, *, connections: int) -> h2load.Answers:
+        return h2load.closed(
+            self._envoy.address, self._work, requests=requests, connections=connections
+        )
+
+    def _paced(self, requests: int, rate: float) -> h2load.Answers:
+        return h2load.paced(self._envoy.address, self._work, requests=requests, rate=rate)
+
+    def _load(self, drive: Callable[[], h2load.Answers]) -> Phase:
+        began, handler, envoy = self._read()
+        answers = drive()
+        ended, handler_after, envoy_after = self._read()
+        self._failed += answers.failed
+        took_s, number = ended - began, max(1, len(answers.latencies_us))
+        used = handler_after - handler
+        return Phase(
+            requests=number,
+            rps=answers.rps,
+            p50_us=answers.percentile_us(50),
+            p99_us=answers.percentile_us(99),
+            handler_us=(used.cpu_ns - took_s * self._idle[0]) / number / 1e3,
+            envoy_us=((envoy_after - envoy).cpu_ns - took_s * self._idle[1]) / number / 1e3,
+            per_wakeup=number / used.sleeps if used.sleeps else 0.0,
+        )
+
+    def _idle_ns_per_s(self, seconds: float) -> tuple[float, float]:
+        if not seconds:
+            return 0.0, 0.0
+        began, handler, envoy = self._read()
+        # Not waiting for anything: the time itself is what is measured.
+        time.sleep(seconds)
+        ended, handler_after, envoy_after = self._read()
+        took_s = ended - began
+        return (handler_after - handler).cpu_ns / took_s, (envoy_after - envoy).cpu_ns / took_s
+
+    def _read(self) -> tuple[float, meter.Usage, meter.Usage]:
+        envoy = meter.usage([self._envoy.child.pid])
+        return time.monotonic(), meter.usage(self._pids), envoy
+
+
+def _failures(stats: Stats, *, decides: bool) -> dict[str, int]:
+    """Whatever Envoy counted against the decisions and the answers."""
+    failures = {name: stats[f"http.ingress.{name}"] for name in HTTP_FAILURES}
+    if not decides:
+        return failures
+    failed = stats.ext_proc("streams_failed")
+    half_closed = stats.ext_proc("server_half_closed") - HALF_CLOSED_PER_FAILED * failed
+    asked = stats.ext_proc("stream_msgs_sent")
+    return failures | {
+        "streams_failed": failed,
+        "message_timeouts": stats.ext_proc("message_timeouts"),
+        "failure_mode_allowed": stats.ext_proc("failure_mode_allowed"),
+        "server_half_closed": max(0, half_closed),
+        "rejected_header_mutations": stats.ext_proc("rejected_header_mutations"),
+        "unanswered": asked - stats.ext_proc("stream_msgs_received"),
+    }

@@ -1,0 +1,57 @@
+"""What is said about ourselves, each as a bound on a ratio that a run confirms or denies.
+
+A claim holds when the far end of the ratio's interval is within its bound, and is refuted when the
+near end is not. A claim about rows that were not measured is left out of the verdicts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.harness.figures import BY_KEY, Figures
+from bench.harness.ratios import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`metric` of row `over` is at most `at_most` times that of the cheapest row in `under`."""
+
+    metric: str
+    over: str
+    under: tuple[str, ...]
+    at_most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A claim, the row it was held against, the ratio, and A/A beside it."""
+
+    claim: Claim
+    against: str
+    ratio: Interval
+    noise: Interval | None
+
+    @property
+    def word(self) -> str:
+        """`holds`, `refuted`, or `undecided` where the bound lies within the interval."""
+        if self.ratio.high <= self.claim.at_most:
+            return "holds"
+        return "refuted" if self.ratio.low > self.claim.at_most else "undecided"
+
+
+# The plain server knows one fixed rule; ours reads any table, and still must not cost more.
+CLAIMS = (
+    Claim("handler_us", "grpcio", ("grpc.aio",), 1.0),
+    Claim("full_handler_us", "grpcio", ("grpc.aio",), 1.0),
+)
+
+
+def judge(figures: Figures, claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
+    """Return the verdicts on all claims whose rows were measured and count."""
+    found = []
+    for claim in claims:
+        metric = BY_KEY[claim.metric]
+        against = figures.cheapest(metric, claim.under)
+        ratio = figures.ratio(metric, claim.over, against) if against else None
+        if against and ratio:
+            found.append(Verdict(claim, against, ratio, figures.noise(metric)))
+    return found

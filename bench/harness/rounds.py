@@ -1,0 +1,151 @@
+"""The run: calibration, then rounds in which everybody has one turn, in an order drawn anew.
+
+The line-up ends with the reference once more under another name: against itself it gives the
+noise. Who answers wrongly or cannot start is out for good, with the reason; a failure counted by
+Envoy or the load generator leaves the row standing but it does not count.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from bench.contenders import Contender, Missing
+from bench.harness import cell
+from bench.harness.cell import Cell, Counts
+from bench.lab.process import LabError
+
+AGAIN = " (again)"
+# Of the slowest contender's saturation: what is called half load.
+SHARE_OF_SLOWEST = 0.5
+PROBE = Counts(one=200, paced=0, full=1500, rate=0.0, idle_s=0.0)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long to measure. `counts` given: no calibration, the same counts for everybody."""
+
+    rounds: int = 5
+    seed: int = 1
+    seconds: float = 2.5
+    limit_s: float = 420.0
+    counts: Counts | None = None
+
+
+@dataclass
+class Row:
+    """One contender over all rounds; `out` says why it is not (or no longer) there."""
+
+    name: str
+    contender: Contender
+    cells: list[Cell] = field(default_factory=list)
+    counts: Counts | None = None
+    out: str = ""
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """Failures by name, over all cells."""
+        total: dict[str, int] = {}
+        for one in self.cells:
+            for name, count in one.failed.items():
+                total[name] = total.get(name, 0) + count
+        return total
+
+    @property
+    def counting(self) -> bool:
+        """Whether its numbers may be compared."""
+        return not self.out and not self.failed and bool(self.cells)
+
+
+@dataclass
+class Run:
+    """Everything that was measured. Rows that were never out have one cell a round."""
+
+    plan: Plan
+    reference: str
+    rows: list[Row]
+    orders: list[list[str]] = field(default_factory=list)
+    rate: float = 0.0
+    cut_short: bool = False
+
+    def row(self, name: str) -> Row:
+        """Return a row by its name. Raises KeyError."""
+        return {row.name: row for row in self.rows}[name]
+
+
+def run(contenders: Sequence[Contender], reference: str, plan: Plan, say: Say = print) -> Run:
+    """Measure everybody. `reference` is the name of the one that has the second turn."""
+    rows = [Row(one.name, one) for one in contenders]
+    made = Run(plan, reference, rows)
+    deadline = time.monotonic() + plan.limit_s
+    for row in rows:
+        _prepare(row, plan, say)
+    _pace(made)
+    rows += [
+        Row(row.name + AGAIN, row.contender, counts=row.counts, out=row.out)
+        for row in rows
+        if row.name == reference
+    ]
+    random = Random(plan.seed)
+    for number in range(plan.rounds):
+        began = time.monotonic()
+        order = random.sample(rows, len(rows))
+        made.orders.append([row.name for row in order])
+        say(f"round {number + 1} of {plan.rounds}: {', '.join(made.orders[-1])}")
+        for row in order:
+            _turn(row, say)
+        took = time.monotonic() - began
+        if number + 1 < plan.rounds and time.monotonic() + took > deadline:
+            made.cut_short = True
+            say(f"the time allowed ({plan.limit_s:g} s) is up after {number + 1} rounds")
+            break
+    return made
+
+
+def _prepare(row: Row, plan: Plan, say: Say) -> None:
+    """Build it and find out how fast it is; in a calibration nothing is kept but the counts."""
+    try:
+        row.contender.prepare()
+        if plan.counts:
+            row.counts = plan.counts
+            return
+        say(f"calibrating {row.name}")
+        probe = cell.measure(row.contender, PROBE)
+    except (Missing, LabError, OSError) as error:
+        row.out = str(error)
+        say(f"{row.name} is out: {error}")
+        return
+    one, full = probe.phases["one"].rps, probe.phases["full"].rps
+    row.counts = Counts(
+        one=max(100, int(one * plan.seconds)), paced=0, full=int(full * plan.seconds), rate=full
+    )
+
+
+def _pace(made: Run) -> None:
+    """Give everybody the rate that is half of what the slowest can do."""
+    there = [row for row in made.rows if row.counts]
+    if made.plan.counts:
+        made.rate = made.plan.counts.rate
+        return
+    slowest = min((row.counts.rate for row in there if row.counts), default=0.0)
+    made.rate = max(10.0, slowest * SHARE_OF_SLOWEST // 10 * 10)
+    for row in there:
+        assert row.counts
+        paced = int(made.rate * made.plan.seconds)
+        row.counts = replace(row.counts, rate=made.rate, paced=paced)
+
+
+def _turn(row: Row, say: Say) -> None:
+    if row.out or not row.counts:
+        return
+    try:
+        measured = cell.measure(row.contender, row.counts)
+    except (LabError, OSError) as error:
+        row.out = str(error)
+        say(f"{row.name} is out: {error}")
+        return
+    row.cells.append(measured)
+    if measured.failed:
+        say(f"{row.name} failed: {measured.failed}")
