@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import grpc
 from control_lab import document
@@ -30,7 +31,7 @@ class House:
         self.env = {"CANARY_RUN_DIR": str(root / "r"), "CANARY_STATE_DIR": str(root / "s")}
         self._children: list[Child] = []
 
-    def __enter__(self) -> "House":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
