@@ -6,11 +6,12 @@ STAMP := build/.setup
 BUILT := build/.built
 NATIVE := $(wildcard native/*) $(wildcard protos/canary/v1/*) setup.py pyproject.toml
 T ?=
+BENCH ?=
 
-.PHONY: help setup build demo test lint fmt bench clean
+.PHONY: help setup build demo test lint fmt bench bench-core bench-peers bench-propagation clean
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## install what is missing: system packages (root or sudo), then .venv from deploy/constraints.txt
 $(STAMP): .ci/bootstrap deploy/constraints.txt pyproject.toml
@@ -40,8 +41,18 @@ fmt: build  ## format the Python code
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format .
 
-bench: build  ## the benchmarks (results under build/bench/)
-	@$(PY) -m bench.propagation
+bench: bench-core bench-peers bench-propagation  ## all benchmarks, results under build/bench/ (QUICK=1: a look, no figures)
+
+bench-core: build  ## ns per decision: the core, its twin, a plain hash
+	@mkdir -p build/bench
+	@$(PY) -m pytest bench/test_core.py -q -p no:randomly --benchmark-enable --benchmark-columns=median,iqr,rounds \
+	  --benchmark-json=build/bench/core.json $(if $(QUICK),--benchmark-max-time=0.05 --benchmark-min-rounds=2)
+
+bench-peers: build  ## what a decision costs behind a real Envoy, ours beside others (BENCH="--help" for more)
+	@$(PY) -m bench.harness $(if $(QUICK),--quick) $(BENCH)
+
+bench-propagation: build  ## how long old weights live on after a change
+	@$(PY) -m bench.propagation $(if $(QUICK),--changes 5)
 
 clean:  ## remove everything that was built, .venv included
 	rm -rf build dist .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks

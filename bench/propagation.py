@@ -1,13 +1,13 @@
-"""How long old weights live on: from the controller accepting a change to the last decision by the
-old table, at half load.
+"""How long old weights live on, at half load.
 
     python -m bench.propagation [--changes 200]
 
-Real Envoy, controller and sidecar as processes of their own. Saturation is measured first; the
-changes then run at half of it. The last decision by the old table is the last request that reached
-an upstream with the old table's version in its metadata: Envoy's and the upstream's own time are
-in the number, so it is an upper bound. The moment of acceptance is the controller's, after its
-store committed; all processes share one machine's clock.
+From the controller accepting a change to the last decision by the old table; real Envoy, controller
+and sidecar as processes of their own. Saturation is measured first; the changes then run at half of
+it. The last decision by the old table is the last request that reached an upstream with the old
+table's version in its metadata: Envoy's and the upstream's own time are in the number, so it is an
+upper bound. The moment of acceptance is the controller's, after its store committed; all processes
+share one machine's clock.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def load(stack: Stack, rate: float, seconds: float) -> Iterator[Path]:
 
 
 def saturation(stack: Stack) -> float:
-    """The highest rate of answers (requests/s) as the offered rate is doubled until it is missed."""
+    """The most answers a second, as the offered rate is doubled until it is missed."""
     best, offered = 0.0, FIRST_RATE
     while not best or best >= offered / 2 * 0.9:
         best = max(best, answered_at(stack, offered))

@@ -40,17 +40,17 @@ def draw(run: Run, figures: Figures) -> str:
 
 def _panel(title: str, metric: Metric, rows: list[Row], figures: Figures) -> Iterator[str]:
     yield f'<text x="12" y="22" font-weight="bold">{escape(title)}</text>'
+    # Envoy alone has no handler, and nothing is added to it.
     shown = [row for row in rows if row.contender.decides or metric.key == "rps"]
-    series = {row.name: figures.series(row, metric) for row in shown}
-    most = max((value for values in series.values() for value in values), default=0.0) or 1.0
+    bars = [(row, values) for row in shown if (values := figures.series(row, metric))]
+    most = max((value for _, values in bars for value in values), default=0.0) or 1.0
     scale = (WIDTH - NAMES - 80) / most
-    for number, (name, values) in enumerate(series.items()):
-        if values:
-            colour = COLOURS[number % len(COLOURS)]
-            yield f'<g transform="translate({NAMES},{HEAD + number * BAR})" fill="{colour}">'
-            yield from _bar(name, [value * scale for value in values])
-            end, label = max(values) * scale + 8, f"{median(values):,.{metric.digits}f}"
-            yield f'<text x="{end:.1f}" y="14" fill="#333">{label}</text></g>'
+    for number, (row, values) in enumerate(bars):
+        colour = COLOURS[rows.index(row) % len(COLOURS)]
+        yield f'<g transform="translate({NAMES},{HEAD + number * BAR})" fill="{colour}">'
+        yield from _bar(row.name, [value * scale for value in values])
+        end, label = max(values) * scale + 8, f"{median(values):,.{metric.digits}f}"
+        yield f'<text x="{end:.1f}" y="14" fill="#333">{label}</text></g>'
 
 
 def _bar(name: str, lengths: list[float]) -> Iterator[str]:
