@@ -16,6 +16,7 @@ SEVERITIES: dict[str, Severity] = {
     "no-filter": "error",
     "not-asked": "error",
     "no-sidecar-cluster": "error",
+    "no-sidecar-endpoint": "error",
     "breaker-default": "error",
     "no-early-strip": "error",
     "header-hidden": "error",

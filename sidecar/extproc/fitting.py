@@ -17,7 +17,7 @@ from sidecar.rollout import Rollout
 from sidecar.rollout.names import RESERVED_PREFIX
 from sidecar.routing import Route
 
-_MANAGER = "network.http_connection_manager.v3.HttpConnectionManager"
+MANAGER = "network.http_connection_manager.v3.HttpConnectionManager"
 _EXT_PROC = "http.ext_proc.v3.ExternalProcessor"
 _DEFAULT_BREAKER = 1024
 # Any header below the prefix must be stripped, not only those that rollouts have today.
@@ -67,7 +67,7 @@ def ours(tree: Any) -> list[tuple[Any, Any]]:
     """
     placed = [
         (manager, ext_proc)
-        for manager in trees.typed(tree, _MANAGER)
+        for manager in trees.typed(tree, MANAGER)
         for ext_proc in trees.typed(manager.get("http_filters"), _EXT_PROC)
     ]
     return [place for place in placed if _plainly_ours(place[1])] or placed
@@ -77,12 +77,13 @@ def _plainly_ours(ext_proc: Any) -> bool:
     signs = (
         *at(ext_proc, "metadata_options", "receiving_namespaces", "untyped"),
         ext_proc.get("stat_prefix", ""),
-        _sidecar_cluster(ext_proc),
+        sidecar_cluster(ext_proc),
     )
     return any("canary" in str(sign) for sign in signs)
 
 
-def _sidecar_cluster(ext_proc: Any) -> str:
+def sidecar_cluster(ext_proc: Any) -> str:
+    """Return the Envoy cluster that a filter asks; empty if it asks by other means."""
     return str(at(ext_proc, "grpc_service", "envoy_grpc", "cluster_name") or "")
 
 
@@ -102,7 +103,7 @@ def _place(
     yield from _asked(where, ext_proc)
     yield from _obeyed(where, ext_proc, rollouts)
     yield from _late(where, ext_proc, use)
-    if name := _sidecar_cluster(ext_proc):
+    if name := sidecar_cluster(ext_proc):
         yield from _breaker(name, clusters.get(name))
 
 
