@@ -26,6 +26,7 @@ from rich.table import Table
 
 from bench.lab.process import Child, wait_until
 from bench.lab.stack import ROOT, Plan, Stack
+from bench.lab.upstream import Seen
 from sidecar.control import calls
 
 ROLLOUT = "chat-model"
@@ -55,11 +56,17 @@ def load(stack: Stack, rate: float, seconds: float) -> Iterator[Path]:
     report = stack.work / "load.json"
     argv = [sys.executable, "-m", "bench.lab.load", "--url", stack.envoy.url]
     argv += ["--users", str(USERS), "--rate", str(rate), "--seconds", str(seconds)]
+    arrived(stack)
     with Child("load", [*argv, "--report", str(report)], stack.work, env=stack.env) as driver:
-        wait_until("traffic", lambda: any(list(log.new()) for log in stack.logs.values()))
+        wait_until("traffic", lambda: arrived(stack), alive=[driver])
         yield report
         driver.kill(signal.SIGTERM)
         driver.wait(60)
+
+
+def arrived(stack: Stack) -> list[Seen]:
+    """Return the requests that reached an upstream since this was last asked."""
+    return [request for log in stack.logs.values() for request in log.new()]
 
 
 def saturation(stack: Stack) -> float:
@@ -96,11 +103,7 @@ def change_weights(stack: Stack, changes: int) -> list[int]:
 
 def lags_ms(stack: Stack, accepted: list[int]) -> list[float]:
     """For each change, milliseconds until the last request that the old table decided."""
-    seen = sorted(
-        (request.time_ns, request.canary.get(VERSION_HEADER, ""))
-        for log in stack.logs.values()
-        for request in log.new()
-    )
+    seen = sorted((one.time_ns, one.canary.get(VERSION_HEADER, "")) for one in arrived(stack))
     found = []
     for at, until in zip(accepted, [*accepted[1:], accepted[-1] + 10**9], strict=True):
         [old] = [v for t, v in seen if t <= at and v][-1:]
