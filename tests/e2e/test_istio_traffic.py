@@ -11,15 +11,15 @@ import socket
 import grpc
 import pytest
 import yaml
+from e2e import istio_mesh, istio_patches
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from unit.deploy import kustomize
 
 from bench.lab import oracle
 from bench.lab.envoy import validate
 from bench.lab.load import user
 from bench.lab.process import LabError, wait_until
 from bench.lab.stack import ROOT, Plan, Stack
-from e2e import istio_mesh, istio_patches
-from unit.deploy import kustomize
 
 FOLDERS = {"loopback": "istio", "unix-socket": "kubernetes/overlays/istio-unix-socket"}
 USERS = [user(number) for number in range(150)]
@@ -57,7 +57,9 @@ def meshed(told):
             for one in config["static_resources"]["clusters"]
         }
         pods = [
-            istio_mesh.Pod({"app": "chat-model", "version": v}, addresses[f"chat-model-{v}"]["address"])
+            istio_mesh.Pod(
+                {"app": "chat-model", "version": v}, addresses[f"chat-model-{v}"]["address"]
+            )
             for v in ("stable", "canary")
         ]
         services = [
@@ -233,7 +235,9 @@ def test_a_field_that_is_not_there_is_refused_by_the_definitions_and_by_envoy(ap
 
 def test_a_patch_that_matches_nothing_is_noticed():
     told = manifests()
-    text = yaml.safe_dump(told["EnvoyFilter"]).replace("http_connection_manager\n", "http_manager\n")
+    text = yaml.safe_dump(told["EnvoyFilter"]).replace(
+        "http_connection_manager\n", "http_manager\n"
+    )
     told["EnvoyFilter"] = yaml.safe_load(text)
     with pytest.raises(istio_patches.PatchError, match="changes nothing"):
         patched(told)

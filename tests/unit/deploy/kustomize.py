@@ -1,7 +1,7 @@
 """The part of kustomize that deploy/ uses, so that what the tests judge is what people apply.
 
 Resources, components, a namespace, ConfigMaps from files, and patches: JSON 6902, or strategic
-merge with the merge keys of a pod template (what is new stands first, as kustomize does it).
+merge with the merge keys of a pod template (what a patch names stands first, as kustomize does).
 Anything else is an error, not a silent difference; `published.py` compares all of deploy/ with
 the real kustomize.
 """
@@ -144,7 +144,9 @@ def _merge(into: Json, change: Json) -> None:
 
 def _merged_list(there: list[Json], changes: list[Json], by: str) -> list[Json]:
     known = {one[by]: one for one in there}
+    first = []
     for one in changes:
-        if one[by] in known:
-            _merge(known[one[by]], one)
-    return [copy.deepcopy(one) for one in changes if one[by] not in known] + there
+        merged = known.pop(one[by], {})
+        _merge(merged, one)
+        first.append(merged)
+    return [*first, *known.values()]
