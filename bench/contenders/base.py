@@ -85,6 +85,7 @@ class Program(Contender):
     """A contender that is one command, told its socket and the task."""
 
     env: Mapping[str, str] = {}
+    task: Task = TASK
     _child: Child | None = None
 
     @abstractmethod
@@ -93,7 +94,7 @@ class Program(Contender):
 
     def start(self, socket: Path) -> Sequence[int]:
         """Start it and wait until it takes connections."""
-        argv = [*self.command(), "--socket", str(socket), *TASK.words()]
+        argv = [*self.command(), "--socket", str(socket), *self.task.words()]
         self._child = Child(self.name, argv, socket.parent, env=self.env)
         wait_until(f"{self.name} listens", lambda: _listens(socket), alive=[self._child])
         return [self._child.pid]

@@ -33,6 +33,8 @@ def machine() -> dict[str, Any]:
 def show(run: Run, figures: Figures, verdicts: list[Verdict], console: Console) -> None:
     """Print the tables: noise first, then figures, ratios, claims."""
     rounds = max((len(row.cells) for row in run.rows), default=0)
+    if run.plan.counts:
+        console.print("[yellow]quick: that everything works, not what it costs[/]")
     console.print(
         f"{rounds} rounds, seed {run.plan.seed}, half load = {run.rate:g} requests/s for everybody"
     )
