@@ -19,6 +19,8 @@ COMMANDS = {
     "validate": "documents",
     "schema": "documents",
     "envoy": "envoy",
+    "which": "which",
+    "doctor": "doctor",
 }
 
 

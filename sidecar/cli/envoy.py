@@ -1,13 +1,13 @@
 """`canary envoy`: the Envoy configuration that fits the rollouts, or what does not fit in yours."""
 
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
 import yaml
 
-from sidecar import config, rollout
+from sidecar import rollout
+from sidecar.cli.rollouts import read
 from sidecar.errors import CanaryError
 from sidecar.extproc import bootstrap, fitting
 
@@ -41,7 +41,7 @@ def envoy(  # noqa: PLR0913, PLR0917 -- one parameter per flag
     check: Path | None,
 ) -> None:
     """Print a complete Envoy configuration for the rollouts in PATH (files or folders)."""
-    rollouts = _read(paths)
+    rollouts = read(paths)
     if check:
         _check(check, rollouts)
         return
@@ -50,17 +50,6 @@ def envoy(  # noqa: PLR0913, PLR0917 -- one parameter per flag
     made = bootstrap.bootstrap(rollouts, options)
     click.echo(_header(paths, options, upstreams), nl=False)
     click.echo(yaml.safe_dump(made, sort_keys=False), nl=False)
-
-
-def _read(paths: Iterable[str]) -> list[rollout.Rollout]:
-    files = config.rollout_files(paths)
-    reading = rollout.read(rollout.Source(file.name, file.data) for file in files)
-    if reading.mistakes:
-        text = "\n".join(map(str, reading.mistakes))
-        raise CanaryError(f"the rollouts have mistakes\n{text}", remedy="mend them first")
-    if not reading.declared:
-        raise CanaryError("no rollout there", remedy="name files or folders that declare rollouts")
-    return [declared.rollout for declared in reading.declared]
 
 
 def _check(path: Path, rollouts: list[rollout.Rollout]) -> None:

@@ -2,9 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from typing import TypeVar
 
 import click
 
@@ -12,8 +10,6 @@ from sidecar import config
 from sidecar.cli import report
 from sidecar.cli.options import address_options, run_dir_option
 from sidecar.errors import CanaryError
-
-_Status = TypeVar("_Status")
 
 
 @click.command()
@@ -69,8 +65,8 @@ def status(*, as_json: bool, **given: str | None) -> None:
     from sidecar.control import calls  # noqa: PLC0415
 
     settings = config.settings(**given)
-    controller = _asked(calls.controller_status, settings.control)
-    sidecar = _asked(calls.sidecar_status, settings.admin)
+    controller = calls.attempt(calls.controller_status, settings.control)
+    sidecar = calls.attempt(calls.sidecar_status, settings.admin)
     if as_json:
         sides = {"controller": report.as_json(controller), "sidecar": report.as_json(sidecar)}
         click.echo(json.dumps(sides, indent=2))
@@ -78,13 +74,6 @@ def status(*, as_json: bool, **given: str | None) -> None:
         report.show(controller, sidecar)
     if isinstance(controller, CanaryError) or isinstance(sidecar, CanaryError):
         sys.exit(1)
-
-
-def _asked(ask: Callable[[str], _Status], address: str) -> _Status | CanaryError:
-    try:
-        return ask(address)
-    except CanaryError as error:
-        return error
 
 
 def _parsed(assignments: tuple[str, ...]) -> dict[str, Decimal]:

@@ -5,7 +5,7 @@ Whatever the other side refuses comes back as a CanaryError with the text it was
 
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -19,6 +19,7 @@ from sidecar.errors import CanaryError
 
 TIMEOUT_S = 10.0
 
+_Answer = TypeVar("_Answer")
 _Reply = TypeVar("_Reply", bound=Message)
 
 
@@ -72,6 +73,14 @@ def sidecar_resources(address: str) -> Holdings:
     request = pb.GetResourcesRequest()
     method = f"/{wire.SIDECAR_SERVICE}/GetResources"
     return keepsake.unpack(_call(address, method, request, pb.StoredResources, "sidecar"))
+
+
+def attempt(ask: Callable[[str], _Answer], address: str) -> _Answer | CanaryError:
+    """Ask, and return the error instead of raising it: for whoever asks several."""
+    try:
+        return ask(address)
+    except CanaryError as error:
+        return error
 
 
 def _call(address: str, method: str, request: Message, reply: type[_Reply], whom: str) -> _Reply:
