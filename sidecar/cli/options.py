@@ -45,3 +45,22 @@ def address_options(command: Command) -> Command:
         help="The controller: unix:///path or 127.0.0.1:PORT.  [default: control.sock in the"
         " run directory]",
     )(command)
+
+
+def observing_options(command: Command) -> Command:
+    """Add --metrics and --log-format."""
+    metrics = click.option(
+        "--metrics",
+        envvar=config.METRICS_ENV,
+        metavar="HOST:PORT",
+        show_envvar=True,
+        help="Let Prometheus scrape /metrics there, for example 127.0.0.1:9464.  [default: nowhere]",
+    )
+    log_format = click.option(
+        "--log-format",
+        envvar=config.LOG_FORMAT_ENV,
+        type=click.Choice(["console", "json"]),
+        show_envvar=True,
+        help="How stderr is written.  [default: console]",
+    )
+    return metrics(log_format(command))

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from sidecar import config
-from sidecar.cli.options import address_options, location_options
+from sidecar.cli.options import address_options, location_options, observing_options
 
 _FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 _ENGINE = click.option(
@@ -40,6 +40,7 @@ def _sidecar_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_FOLDER
 @location_options
 @address_options
+@observing_options
 @_sidecar_options
 def up(folder: Path, engine: str, **given: str | None) -> None:
     """Run controller and sidecar in one process, from a folder of rollouts.
@@ -56,6 +57,7 @@ def up(folder: Path, engine: str, **given: str | None) -> None:
 @_FOLDER
 @location_options
 @address_options
+@observing_options
 def controller(folder: Path, **given: str | None) -> None:
     """Run a controller: it owns the rollouts in DIR and tells the sidecars.
 
@@ -69,6 +71,7 @@ def controller(folder: Path, **given: str | None) -> None:
 @click.command()
 @location_options
 @address_options
+@observing_options
 @_sidecar_options
 def sidecar(engine: str, **given: str | None) -> None:
     """Run a sidecar: it answers one Envoy and follows a controller.
