@@ -38,8 +38,11 @@ cdef extern from "sc_answer.h" nogil:
     ctypedef struct sc_table:
         pass
 
+    ctypedef enum sc_message_kind:
+        SC_MESSAGE_REQUEST_HEADERS
+
     ctypedef struct sc_request:
-        pass
+        sc_message_kind kind
 
     ctypedef struct sc_scratch:
         sc_request request
@@ -129,6 +132,8 @@ cdef class Table:
 
     def decide(self, bytes message not None) -> list[tuple[str, str, str, int, int]]:
         check(sc_request_parse(&self.scratch.request, view(message)), "not a ProcessingRequest")
+        if self.scratch.request.kind != SC_MESSAGE_REQUEST_HEADERS:
+            return []
         check(sc_answer_decide(self.table, &self.scratch), "")
         found = []
         cdef size_t i

@@ -1,17 +1,44 @@
-"""The seam behind which request engines can be exchanged."""
+"""The seam behind which request engines can be exchanged, and from which they are watched."""
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from sidecar.routing import Table
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+# 1-2-5 from a microsecond to a second, the same in every engine.
+BOUNDS_NS = (*(mantissa * 10**e for e in range(3, 9) for mantissa in (1, 2, 5)), 10**9)
+
+
+class Durations(NamedTuple):
+    """How long decisions took since the start.
+
+    `counts` has one entry per bound, how many took at most so long but longer than the bound
+    before, and one more for those that took longer than all.
+    """
+
+    bounds_s: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum_s: float
+
+
+# Called with the table that answered, the message it answered, and how long that took (ns).
+Watch = Callable[[Table, bytes, int], None]
+
+
+class Observer(Protocol):
+    """Wants to know of some decisions, once their answer is on its way. Never raises or blocks."""
+
+    def watch(self, metadata: Sequence[tuple[str, str | bytes]]) -> Watch | None:
+        """Say by the metadata of Envoy's call whether its decision is wanted, and by whom."""
 
 
 class Engine(Protocol):
     """Serves ext_proc and grpc.health.v1. Health is SERVING from the first swap to the drain."""
 
     name: str
+    # Set it before the start, or leave it.
+    observer: Observer | None
 
     @property
     def ready(self) -> bool:
@@ -26,5 +53,13 @@ class Engine(Protocol):
     async def drain(self, grace_s: float) -> None:
         """Accept nothing new, answer what was accepted, then stop; cut after `grace_s` seconds."""
 
+    # What happened since the start; asked from any thread.
+
     def counters(self) -> Mapping[str, int]:
-        """Return what happened since the start: streams, answers, malformed, not_ready."""
+        """Return streams, answers, malformed, not_ready."""
+
+    def decisions(self) -> Mapping[tuple[str, str, str], int]:
+        """Return decisions by (rollout, variant, reason), those of earlier tables included."""
+
+    def durations(self) -> Durations:
+        """Return how long decisions took, from the arrival of Envoy's call to the answer."""

@@ -8,6 +8,8 @@ status, which Envoy counts (streams_failed, failure_mode_allowed).
 
 import asyncio
 import os
+import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -18,7 +20,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from sidecar.errors import CanaryError
-from sidecar.extproc.engine import SERVICE
+from sidecar.extproc.engine import BOUNDS_NS, SERVICE, Durations, Observer
 from sidecar.routing import Table
 
 _OPTIONS = [
@@ -33,6 +35,7 @@ _REFUSALS = {
     "malformed": grpc.StatusCode.INVALID_ARGUMENT,
 }
 _UNIX = "unix://"
+_BOUNDS_S = tuple(ns / 1e9 for ns in BOUNDS_NS)
 
 
 class GrpcioEngine:
@@ -43,9 +46,14 @@ class GrpcioEngine:
     def __init__(self, address: str, *, socket_mode: int = 0o600) -> None:
         self._address = address
         self._socket_mode = socket_mode
+        self.observer: Observer | None = None
         self._table: Table | None = None
+        # Replaced whole, with the table it does not count: readers come from other threads.
+        self._counted: tuple[Counter[tuple[str, str, str]], Table | None] = (Counter(), None)
         self._draining = False
         self._counts: Counter[str] = Counter()
+        self._buckets = [0] * (len(BOUNDS_NS) + 1)
+        self._total_ns = 0
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -58,6 +66,15 @@ class GrpcioEngine:
     def counters(self) -> Mapping[str, int]:
         """Return what happened since the start."""
         return {key: self._counts[key] for key in ("streams", "answers", "malformed", "not_ready")}
+
+    def decisions(self) -> Mapping[tuple[str, str, str], int]:
+        """Return decisions by (rollout, variant, reason), those of earlier tables included."""
+        earlier, table = self._counted
+        return earlier + Counter(table.tally()) if table else earlier
+
+    def durations(self) -> Durations:
+        """Return how long decisions took, from the arrival of Envoy's call to the answer."""
+        return Durations(_BOUNDS_S, tuple(self._buckets), self._total_ns / 1e9)
 
     async def start(self) -> None:
         """Listen. Raises CanaryError if the address cannot be had."""
@@ -76,6 +93,7 @@ class GrpcioEngine:
     def swap(self, table: Table) -> None:
         """Answer every message from now on by `table`; the first one makes the engine ready."""
         first, self._table = self._table is None, table
+        self._counted = (Counter(self.decisions()), table)
         if first:
             task = asyncio.get_running_loop().create_task(self._announce())
             self._tasks.add(task)
@@ -95,7 +113,9 @@ class GrpcioEngine:
     # The request path.
 
     async def _process(self, requests: Any, context: Any) -> Any:
+        began_ns = time.perf_counter_ns()
         self._counts["streams"] += 1
+        watch = self.observer.watch(context.invocation_metadata()) if self.observer else None
         async for message in requests:
             table = self._table
             if table is None:
@@ -104,9 +124,17 @@ class GrpcioEngine:
                 answer = table.answer(message)
             except ValueError as error:
                 await self._refuse(context, "malformed", str(error))
-            if answer:
-                self._counts["answers"] += 1
-                yield answer
+            if not answer:
+                continue
+            self._counts["answers"] += 1
+            # Only the first message of a stream can be the one that decides.
+            if began_ns:
+                took_ns, began_ns = time.perf_counter_ns() - began_ns, 0
+                self._buckets[bisect_left(BOUNDS_NS, took_ns)] += 1
+                self._total_ns += took_ns
+                if watch:
+                    asyncio.get_running_loop().call_soon(watch, table, message, took_ns)
+            yield answer
 
     async def _refuse(self, context: Any, count: str, why: str) -> Never:
         self._counts[count] += 1

@@ -23,7 +23,10 @@ class Table:
         """
 
     def decide(self, message: bytes) -> list[tuple[str, str, str, int, int]]:
-        """Return (rollout, variant, reason, position, second) per rollout that speaks."""
+        """Return (rollout, variant, reason, position, second) per rollout that speaks.
+
+        Counts nothing. Only request headers decide: empty for every other message.
+        """
 
     def slot_at(self, at: int, position: int, second: int) -> int:
         """Return the slot of rollout number `at` (in order of names) at a point of its line."""

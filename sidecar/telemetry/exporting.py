@@ -1,0 +1,88 @@
+"""OTLP exporters that say once when a collector is lost, and once when it is back.
+
+Export happens on the SDK's threads. What those report of every single try is kept for the one line
+that counts.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
+
+# Below the 4 MB that a gRPC server takes by default.
+_POINTS_PER_MESSAGE = 5_000
+_log = logging.getLogger(__name__)
+
+
+class _LastWords(logging.Handler):
+    """Keeps the last thing that an exporter said."""
+
+    text = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.text = record.getMessage()
+
+
+class _Reach:
+    """Whether a signal's collector takes what it is sent."""
+
+    def __init__(self, signal: str, words: _LastWords) -> None:
+        self._signal = signal
+        self._words = words
+        self._well = True
+
+    def saw(self, *, success: bool) -> None:
+        if success and not self._well:
+            _log.info("telemetry exported again", extra={"signal": self._signal})
+        elif self._well and not success:
+            extra = {"signal": self._signal, "error": self._words.text}
+            _log.warning("telemetry not exported", extra=extra)
+        self._well = success
+
+
+class Spans(OTLPSpanExporter):
+    """Exports spans to where `OTEL_EXPORTER_OTLP_*` says."""
+
+    def __init__(self, meter_provider: MeterProvider) -> None:
+        super().__init__(meter_provider=meter_provider)
+        self._reach = _Reach("traces", hushed())
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export a batch; called by the SDK."""
+        result = super().export(spans)
+        self._reach.saw(success=result is SpanExportResult.SUCCESS)
+        return result
+
+
+class Metrics(OTLPMetricExporter):
+    """Exports metrics to where `OTEL_EXPORTER_OTLP_*` says."""
+
+    def __init__(self) -> None:
+        super().__init__(max_export_batch_size=_POINTS_PER_MESSAGE)
+        self._reach = _Reach("metrics", hushed())
+
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+    ) -> MetricExportResult:
+        """Export a reading; called by the SDK."""
+        result = super().export(metrics_data, timeout_millis, **kwargs)
+        self._reach.saw(success=result is MetricExportResult.SUCCESS)
+        return result
+
+
+def hushed() -> _LastWords:
+    """Keep what the exporters say of every try out of the log; drops are metrics."""
+    logging.getLogger("opentelemetry.sdk._shared_internal").setLevel(logging.ERROR)
+    exporter = logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter")
+    exporter.propagate = False
+    words = next((h for h in exporter.handlers if isinstance(h, _LastWords)), None)
+    if words is None:
+        words = _LastWords()
+        exporter.addHandler(words)
+    return words

@@ -1,0 +1,87 @@
+"""What telemetry is handed by those it watches; nothing here knows OpenTelemetry."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+
+class Durations(Protocol):
+    """Counts per bucket, upper bounds included, and one count more for what is above all."""
+
+    @property
+    def bounds_s(self) -> tuple[float, ...]:
+        """The upper bounds."""
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many since the start, each in one bucket only."""
+
+    @property
+    def sum_s(self) -> float:
+        """All durations together."""
+
+
+class Table(Protocol):
+    """The part of a routing table that spans are made from."""
+
+    @property
+    def version(self) -> str:
+        """The version its answers carry."""
+
+    def decide(self, message: bytes) -> list[tuple[str, str, str, int, int]]:
+        """Return (rollout, variant, reason, position, second) per rollout that speaks."""
+
+
+Metadata = Sequence[tuple[str, str | bytes]]
+Watch = Callable[[Table, bytes, int], None]
+
+
+class Observer(Protocol):
+    """Told of the calls that an engine serves; an engine needs none."""
+
+    def watch(self, metadata: Metadata) -> Watch | None:
+        """Return what is to be called with the decision, or None if nobody wants it."""
+
+
+class ControlStream(NamedTuple):
+    """How the control stream stands, and what became of it since the start."""
+
+    connected: bool
+    connections: int
+    nacks: int
+
+
+@dataclass(frozen=True, slots=True)
+class SidecarSources:
+    """What is read of a sidecar, whenever somebody collects, from any thread.
+
+    `table` gives version and age in seconds, None before the first table.
+    """
+
+    decisions: Callable[[], Mapping[tuple[str, str, str], int]]
+    durations: Callable[[], Durations]
+    counters: Callable[[], Mapping[str, int]]
+    table: Callable[[], tuple[str, float] | None]
+    control_stream: Callable[[], ControlStream]
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSources:
+    """What is read of a controller: how many sidecars have the table it wants, how many not."""
+
+    sidecars: Callable[[], tuple[int, int]]
+
+
+class Telemetry:
+    """Exports nothing: what a process has that was not asked for more."""
+
+    observer: Observer | None = None
+
+    def measure_sidecar(self, sources: SidecarSources) -> None:
+        """Export the metrics of a sidecar."""
+
+    def measure_controller(self, sources: ControllerSources) -> None:
+        """Export the metrics of a controller."""
+
+    def stop(self) -> None:
+        """Export what is left, in bounded time."""
