@@ -45,7 +45,7 @@ _COLOURS = {"error": "bold red", "warning": "yellow"}
 @run_dir_option
 @address_options
 def doctor(paths: tuple[str, ...], admin: str, **given: str | None) -> None:
-    r"""Look at Envoy, sidecar and controller, and name what is wrong.
+    """Look at Envoy, sidecar and controller, and name what is wrong.
 
     Envoy's configuration is held against the rollouts in ROLLOUTS (files or folders); without
     any, against those that the running sidecar has in force. Each finding has an id, explained
@@ -56,7 +56,7 @@ def doctor(paths: tuple[str, ...], admin: str, **given: str | None) -> None:
     warning  answers are right, something else is lost or at risk
 
     Exit status: 1 if there is an error, else 0.
-    """
+    """  # noqa: D301 - click takes the real backspace
     settings = config.settings(**given)
     sidecar, controller = _processes(settings)
     rollouts: list[Declared] = list(named.read(paths)) if paths else _in_force(settings)

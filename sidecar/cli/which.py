@@ -76,14 +76,14 @@ class Held:
 def which(
     name: str, files: tuple[str, ...], run_dir: str | None, *, as_json: bool, **request: Any
 ) -> None:
-    r"""Explain which variant of rollout NAME answers a request, and why.
+    """Explain which variant of rollout NAME answers a request, and why.
 
     Asks the running sidecar for the weights in force; --file reads rollout files instead.
 
     \b
     canary which chat-model --header x-user-id=u42
     canary which chat-model --cookie session=abc --path /v1/chat --file rollouts/
-    """
+    """  # noqa: D301 - click takes the real backspace
     held = _declared(files) if files else _in_force(config.settings(run_dir=run_dir))
     route = _named(held, name)
     asked = _request(route, Asked(**request))
