@@ -10,10 +10,10 @@ import functools
 import logging
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
 from typing import Protocol, TypeVar
@@ -21,7 +21,7 @@ from typing import Protocol, TypeVar
 import uvloop
 import watchfiles
 
-from sidecar import extproc
+from sidecar import extproc, telemetry
 from sidecar.config import ConfigError, Settings, socket_path
 from sidecar.control import documents, messages, wire
 from sidecar.control.backoff import Backoff
@@ -32,6 +32,7 @@ from sidecar.control.server import Server
 from sidecar.control.services import AdminServer, RolloutService
 from sidecar.errors import CanaryError
 from sidecar.store import Store
+from sidecar.telemetry import Telemetry
 
 _T = TypeVar("_T")
 GRACE_S = 10.0
@@ -55,18 +56,22 @@ class Part(Protocol):
     async def stop(self) -> None:
         """End well: also after a failed start."""
 
+    def tell(self) -> None:
+        """Log how it stands, in one line per variant."""
+
 
 class Controller:
     """Owns the rollouts of a folder and their delivery."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, onlooker: Telemetry) -> None:
         self._settings = settings
         self._folder = folder
-        self._server = Server(settings.control)
+        self._server = Server(settings.control, [telemetry.TraceContext()])
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._store: Store | None = None
         self._keeper: Keeper | None = None
         self._stamp: object = None
+        onlooker.measure_controller(telemetry.ControllerSources(self._current_and_behind))
 
     async def start(self) -> None:
         """Read store and folder, then listen."""
@@ -115,6 +120,19 @@ class Controller:
             await self._blocking(self._store.close)
         self._writer.shutdown()
 
+    def tell(self) -> None:
+        """Log the weights in force, in one line per variant."""
+        for name, state in sorted(self._keeper.states.items() if self._keeper else ()):
+            for variant, weight in state.in_force.items():
+                said = {"rollout": name, "variant": variant, "weight": f"{weight:f}"}
+                _log.info("weight in force", extra={**said, "retired": state.retired})
+
+    def _current_and_behind(self) -> tuple[int, int]:
+        snapshot = self._keeper.snapshot if self._keeper else None
+        acked = [sidecar.acked_version for sidecar in self._server.sidecars]
+        current = acked.count(snapshot.version) if snapshot else 0
+        return current, len(acked) - current
+
     async def _reread(self, *, surely: bool) -> None:
         assert self._keeper
         stamp = await asyncio.to_thread(documents.stamp, self._folder)
@@ -134,7 +152,7 @@ class Controller:
 class Sidecar:
     """Answers one Envoy and follows a controller."""
 
-    def __init__(self, settings: Settings, engine: str) -> None:
+    def __init__(self, settings: Settings, engine: str, onlooker: Telemetry) -> None:
         self._settings = settings
         self._engine = extproc.create(engine, settings.listen)
         self._client = Client(
@@ -145,6 +163,8 @@ class Sidecar:
             Backoff(SystemRandom()),
         )
         self._admin = AdminServer(settings.admin, self._report, self._client)
+        self._engine.observer = onlooker.observer
+        onlooker.measure_sidecar(self._sources())
 
     async def start(self) -> None:
         """Listen; with a table at once if there is one on disk."""
@@ -167,6 +187,30 @@ class Sidecar:
         await self._engine.drain(GRACE_S)
         await self._admin.stop()
 
+    def tell(self) -> None:
+        """Log the decisions since the start, in one line per variant."""
+        lines: dict[tuple[str, str], dict[str, int]] = {}
+        for (rollout, variant, reason), count in self._engine.decisions().items():
+            lines.setdefault((rollout, variant), {})[reason] = count
+        for (rollout, variant), counts in sorted(lines.items()):
+            _log.info("decisions", extra={"rollout": rollout, "variant": variant, **counts})
+
+    def _sources(self) -> telemetry.SidecarSources:
+        engine, client = self._engine, self._client
+
+        def table() -> tuple[str, float] | None:
+            if client.table is None or client.table_since is None:
+                return None
+            return client.table.version, (datetime.now(UTC) - client.table_since).total_seconds()
+
+        def control_stream() -> telemetry.ControlStream:
+            connected = client.link.connected
+            return telemetry.ControlStream(connected, client.connections, client.nacks)
+
+        return telemetry.SidecarSources(
+            engine.decisions, engine.durations, engine.counters, table, control_stream
+        )
+
     async def _report(self) -> pb.SidecarStatus:
         engine = self._engine
         status = messages.sidecar_status(self._client)
@@ -179,27 +223,41 @@ class Sidecar:
 
 def run_controller(settings: Settings, folder: Path) -> None:
     """Run a controller until a signal ends it. Raises CanaryError if it cannot start."""
-    _run(lambda: [Controller(settings, folder)])
+    _run(settings, "canary-controller", lambda onlooker: [Controller(settings, folder, onlooker)])
 
 
 def run_sidecar(settings: Settings, engine: str = "grpcio") -> None:
     """Run a sidecar until a signal ends it. Raises CanaryError if it cannot start."""
-    _run(lambda: [Sidecar(settings, engine)])
+    _run(settings, "canary-sidecar", lambda onlooker: [Sidecar(settings, engine, onlooker)])
 
 
 def run_up(settings: Settings, folder: Path, engine: str = "grpcio") -> None:
     """Run both in one process, over the real control socket."""
-    _run(lambda: [Controller(settings, folder), Sidecar(settings, engine)])
+
+    def make(onlooker: Telemetry) -> Sequence[Part]:
+        return [Controller(settings, folder, onlooker), Sidecar(settings, engine, onlooker)]
+
+    _run(settings, "canary-sidecar", make)
 
 
-def _run(make: Callable[[], Sequence[Part]]) -> None:
-    log_to_stderr()
-    uvloop.run(_serve(make))
+def _run(settings: Settings, service: str, make: Callable[[Telemetry], Sequence[Part]]) -> None:
+    telemetry.configure_logs(settings.log_format)
+    onlooker = telemetry.start(service, settings.node, settings.metrics)
+    try:
+        uvloop.run(_serve(lambda: make(onlooker)))
+    finally:
+        onlooker.stop()
 
 
 async def _serve(make: Callable[[], Sequence[Part]]) -> None:
     stopping = asyncio.create_task(_signalled())
     running: list[tuple[Part, asyncio.Task[None] | None]] = []
+
+    def tell() -> None:
+        for part, _ in running:
+            part.tell()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, tell)
     try:
         for part in make():
             running.append((part, None))
@@ -238,30 +296,3 @@ async def _signalled() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
     await first.wait()
-
-
-class _KeyValue(logging.Formatter):
-    """One line per record: time, level, message, then every extra as key=value."""
-
-    _known = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Write the line; line breaks in values stay inside their quotes."""
-        extra = {key: value for key, value in vars(record).items() if key not in self._known}
-        head = f"{self.formatTime(record)} {record.levelname.lower()} {record.getMessage()}"
-        line = " ".join([head, *(f"{key}={_quoted(value)}" for key, value in extra.items())])
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
-
-
-def _quoted(value: object) -> str:
-    text = str(value)
-    plain = text and not any(c.isspace() or c in '"=' for c in text)
-    return text if plain else '"' + text.replace('"', "'").replace("\n", " |") + '"'
-
-
-def log_to_stderr() -> None:
-    """Send one line per state change to stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_KeyValue())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    logging.getLogger("watchfiles").setLevel(logging.WARNING)

@@ -23,6 +23,8 @@ STATE_DIR_ENV = "CANARY_STATE_DIR"
 CONTROL_ENV = "CANARY_CONTROL"
 LISTEN_ENV = "CANARY_LISTEN"
 NODE_ENV = "CANARY_NODE"
+METRICS_ENV = "CANARY_METRICS"
+LOG_FORMAT_ENV = "CANARY_LOG_FORMAT"
 # Beyond what a rollout file may have: what is larger is refused for its size, not read whole.
 READ_LIMIT_BYTES = 8 << 20
 # sockaddr_un.sun_path holds 108 bytes, its NUL included.
@@ -45,9 +47,9 @@ class File(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where one canary process keeps its sockets and its state.
+    """Where one canary process keeps its sockets and its state, and how it shows itself.
 
-    `control` and `listen` are addresses as `address()` gives them.
+    `control` and `listen` are addresses as `address()` gives them, `metrics` is (host, port).
     """
 
     run_dir: Path
@@ -55,6 +57,8 @@ class Settings:
     control: str
     listen: str
     node: str = ""
+    metrics: tuple[str, int] | None = None
+    log_format: str = "console"
 
     @property
     def admin(self) -> str:
@@ -72,12 +76,14 @@ class Settings:
         return self.state_dir / "sidecar.resources"
 
 
-def settings(
+def settings(  # noqa: PLR0913, PLR0917 - one parameter per flag
     run_dir: str | None = None,
     state_dir: str | None = None,
     control: str | None = None,
     listen: str | None = None,
     node: str | None = None,
+    metrics: str | None = None,
+    log_format: str | None = None,
 ) -> Settings:
     """Take what is given, else the platform's directories and sockets inside the run directory.
 
@@ -91,6 +97,8 @@ def settings(
         control=address(control or f"unix://{run / 'control.sock'}"),
         listen=address(listen or f"unix://{run / 'ext_proc.sock'}"),
         node=node or os.uname().nodename,
+        metrics=host_and_port(metrics) if metrics else None,
+        log_format=log_format or "console",
     )
 
 
@@ -127,6 +135,14 @@ def address(text: str) -> str:
             remedy="use a Unix socket or 127.0.0.1; TLS for other hosts comes in a later release",
         )
     return text
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Split `host:port`, wherever that is. Raises ConfigError on anything else."""
+    tcp = _TCP.fullmatch(text)
+    if not tcp or int(tcp["port"]) > 65535:
+        raise ConfigError(f"{text!r} is not host:port", remedy="write for example 127.0.0.1:9464")
+    return tcp["host"].strip("[]"), int(tcp["port"])
 
 
 def socket_path(address: str) -> Path | None:

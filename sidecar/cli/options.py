@@ -54,7 +54,7 @@ def observing_options(command: Command) -> Command:
         envvar=config.METRICS_ENV,
         metavar="HOST:PORT",
         show_envvar=True,
-        help="Let Prometheus scrape /metrics there, for example 127.0.0.1:9464.  [default: nowhere]",
+        help="Where Prometheus scrapes /metrics, such as 127.0.0.1:9464.  [default: nowhere]",
     )
     log_format = click.option(
         "--log-format",

@@ -51,6 +51,8 @@ class Client:
         self.source = ""
         self.last_nack: Refusal | None = None
         self.link = Link(connected=False, since=_now())
+        self.connections = 0
+        self.nacks = 0
         self._keep = keep
         self._swap = swap
         self._unsaved = asyncio.Event()
@@ -138,6 +140,7 @@ class Client:
         )
 
     def _refused(self, error: Exception, version: str) -> None:
+        self.nacks += 1
         # The reason that counts is the first: what was built on a refused update falls with it.
         if not (isinstance(error, OutOfStepError) and self.last_nack):
             self.last_nack = Refusal(_now(), version, str(error))
@@ -146,6 +149,7 @@ class Client:
     def _connected(self) -> None:
         self.backoff.reset()
         if not self.link.connected:
+            self.connections += 1
             self.link = Link(connected=True, since=_now())
             _log.info("controller connected", extra={"address": self.address})
 

@@ -7,7 +7,7 @@ at the moment the stream can take it.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,17 +34,19 @@ class _Stream:
 class Server:
     """Serves delta xDS at `address`. `publish` at least once before `start`."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(
+        self, address: str, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
+    ) -> None:
         self.address = address
         self._snapshot: Snapshot | None = None
         self._streams: set[_Stream] = set()
-        self._server = grpc.aio.server(options=wire.SERVER_OPTIONS)
+        self._server = grpc.aio.server(interceptors=interceptors, options=wire.SERVER_OPTIONS)
         self._stopping = False
 
     @property
     def sidecars(self) -> list[Conversation]:
         """The conversations with the sidecars connected now."""
-        return [stream.conversation for stream in self._streams]
+        return [stream.conversation for stream in tuple(self._streams)]
 
     def publish(self, snapshot: Snapshot) -> None:
         """Let every sidecar have this, and forget what was before."""
