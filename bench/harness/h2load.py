@@ -22,7 +22,7 @@ REMEDY = "apt-get install nghttp2-client (or your system's package of nghttp2's 
 USERS = 1000
 INTERVAL_S = 0.1
 # h2load is asked for a count; this bounds how long it may take for it.
-GRACE_S = 20.0
+GRACE_S = 60.0
 RATE_KEPT = 0.95
 
 
