@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 import click
 
 from sidecar import config
-from sidecar.cli import report
+from sidecar.cli import report, watching
 from sidecar.cli.options import address_options, run_dir_option
 from sidecar.errors import CanaryError
 
@@ -55,24 +55,47 @@ def weights(
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print canary.v1 messages as JSON.")
+@click.option(
+    "--watch",
+    "watched",
+    is_flag=True,
+    help="Go on until Ctrl-C: a live view on a terminal, elsewhere one line per change.",
+)
+@click.option(
+    "--interval",
+    "interval_s",
+    type=click.FloatRange(min=0.1),
+    default=1.0,
+    show_default=True,
+    metavar="S",
+    help="With --watch: seconds between two looks.",
+)
 @run_dir_option
 @address_options
-def status(*, as_json: bool, **given: str | None) -> None:
+def status(*, as_json: bool, watched: bool, interval_s: float, **given: str | None) -> None:
     """Show how everything stands: the controller's side and the sidecar's.
 
-    Exit status 1 if one of them does not answer; the other is shown all the same.
+    Exit status 1 if one of them does not answer; the other is shown all the same. With --watch 0.
     """
     from sidecar.control import calls  # noqa: PLC0415
 
     settings = config.settings(**given)
-    controller = calls.attempt(calls.controller_status, settings.control)
-    sidecar = calls.attempt(calls.sidecar_status, settings.admin)
+
+    def ask() -> watching.Sides:
+        return (
+            calls.attempt(calls.controller_status, settings.control),
+            calls.attempt(calls.sidecar_status, settings.admin),
+        )
+
+    if watched:
+        watching.watch(ask, interval_s, as_json=as_json)
+        return
+    sides = ask()
     if as_json:
-        sides = {"controller": report.as_json(controller), "sidecar": report.as_json(sidecar)}
-        click.echo(json.dumps(sides, indent=2))
+        click.echo(json.dumps(report.both_as_json(*sides), indent=2))
     else:
-        report.show(controller, sidecar)
-    if isinstance(controller, CanaryError) or isinstance(sidecar, CanaryError):
+        report.show(*sides)
+    if any(isinstance(side, CanaryError) for side in sides):
         sys.exit(1)
 
 

@@ -25,22 +25,31 @@ def as_json(side: Message | CanaryError) -> dict[str, Any]:
     return MessageToDict(side, always_print_fields_with_no_presence=True)
 
 
+def both_as_json(
+    controller: Message | CanaryError, sidecar: Message | CanaryError
+) -> dict[str, Any]:
+    """Return both sides as JSON values."""
+    return {"controller": as_json(controller), "sidecar": as_json(sidecar)}
+
+
 def change(reply: pb.SetWeightsResponse) -> str:
     """Say what a change of weights did."""
     rollout = reply.rollout
     if not reply.changed:
         return (
-            f"{rollout.name}: unchanged, {_shares(rollout.in_force)} (revision {rollout.revision})"
+            f"{rollout.name}: unchanged, {shares(rollout.in_force)} (revision {rollout.revision})"
         )
-    before, after = _shares(reply.before), _shares(rollout.in_force)
+    before, after = shares(reply.before), shares(rollout.in_force)
     return f"{rollout.name}: {before}  ->  {after}  (revision {rollout.revision})"
 
 
 def show(
-    controller: pb.ControllerStatus | CanaryError, sidecar: pb.SidecarStatus | CanaryError
+    controller: pb.ControllerStatus | CanaryError,
+    sidecar: pb.SidecarStatus | CanaryError,
+    console: Console | None = None,
 ) -> None:
     """Print both sides."""
-    console = Console(highlight=False)
+    console = console or Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH)
     for title, side in (("controller", controller), ("sidecar", sidecar)):
@@ -60,8 +69,8 @@ def _controller(console: Console, status: pb.ControllerStatus) -> None:
     for one in status.rollouts:
         table.add_row(
             one.name,
-            "[red]retired: baseline for all[/]" if one.retired else _shares(one.in_force),
-            _shares(one.declared),
+            "[red]retired: baseline for all[/]" if one.retired else shares(one.in_force),
+            shares(one.declared),
             str(one.revision),
             one.generation,
             _last_change(one),
@@ -130,7 +139,7 @@ def _last_change(rollout: pb.RolloutStatus) -> str:
     return escape(f"{_ago(event.at)}, {event.kind} by {event.who}{why}")
 
 
-def _shares(weights: Any) -> str:
+def shares(weights: Any) -> str:
     """Show weights with their percentages, the same figure only once."""
     shares = _fractions(weights)
     return ", ".join(
