@@ -5,31 +5,23 @@ Who gets what is held against the oracle, which knows nothing of Istio nor of th
 
 import contextlib
 import copy
-import http.client
 import socket
 
 import grpc
 import pytest
 import yaml
-from e2e import istio_mesh, istio_patches
+from e2e import istio_mesh, istio_patches, mesh_clients
+from e2e.mesh_clients import USERS, expected
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from unit.deploy import kustomize
 
-from bench.lab import oracle
 from bench.lab.envoy import validate
-from bench.lab.load import user
 from bench.lab.process import LabError, wait_until
 from bench.lab.stack import ROOT, Plan, Stack
 
 FOLDERS = {"loopback": "istio", "unix-socket": "kubernetes/overlays/istio-unix-socket"}
-USERS = [user(number) for number in range(150)]
 HOST = "chat-model.shop.svc.cluster.local"
-SPOOFS = [
-    {"x-canary-chat-model": "canary"},
-    {"X-Canary-Chat-Model": "canary"},
-    {"x_canary_chat-model": "canary"},
-    {"x-canary-anything": "canary", "x-canary-": "canary"},
-]
+SPOOFS = [*mesh_clients.SPOOFS, mesh_clients.UNDERSCORES]
 EXT_PROC = f"http.{istio_mesh.STATS}.ext_proc.canary"
 
 
@@ -123,60 +115,35 @@ def stack(request):
         yield started
 
 
-def ask(stack, host=HOST, **headers):
-    """Who answers."""
-    connection = http.client.HTTPConnection(stack.envoy.address, timeout=10)
-    with contextlib.closing(connection):
-        connection.putrequest("GET", "/v1/chat", skip_host=True)
-        for name, value in {"host": host, **headers}.items():
-            connection.putheader(name, value)
-        connection.endheaders()
-        answer = connection.getresponse()
-        answer.read()
-        assert answer.status == 200
-        return answer.headers["x-answered-by"]
+@pytest.fixture
+def client(stack):
+    return mesh_clients.Client(stack, HOST)
 
 
-def answered(stack, **headers):
-    return {who: ask(stack, **{"x-user-id": who, **headers}) for who in USERS}
-
-
-def expected(percent):
-    cohort = oracle.cohort("chat-model", USERS, oracle.share(percent, 100))
-    return {who: "canary" if who in cohort else "stable" for who in USERS}
-
-
-def weights(stack, percent):
-    stack.canary("weights", "chat-model", f"canary={percent}")
-    one, *_ = sorted(who for who in USERS if expected(percent)[who] != expected(100 - percent)[who])
-    wait_until(f"{percent} %", lambda: ask(stack, **{"x-user-id": one}) == expected(percent)[one])
-
-
-def test_everybody_is_answered_where_they_belong_and_a_weight_moves_them(stack):
+def test_everybody_is_answered_where_they_belong_and_a_weight_moves_them(client):
     for percent in (5, 60, 5):
-        weights(stack, percent)
-        assert answered(stack) == expected(percent)
-    assert stack.envoy.stats()[f"{EXT_PROC}.failure_mode_allowed"] == 0
+        client.weights(percent)
+        assert client.everybody() == expected(percent)
+    assert client.stack.envoy.stats()[f"{EXT_PROC}.failure_mode_allowed"] == 0
 
 
-def test_a_client_cannot_choose(stack):
-    weights(stack, 5)
+def test_a_client_cannot_choose(client):
+    client.weights(5)
     for spoof in SPOOFS:
-        for who, variant in list(expected(5).items())[:20]:
-            assert ask(stack, **{"x-user-id": who, **spoof}) == variant
+        for who in USERS[:20]:
+            assert client.ask(who, **spoof) == expected(5)[who]
 
 
 @pytest.mark.parametrize("host", ["chat-model", "chat-model.shop", f"{HOST}:80"])
-def test_the_service_is_the_same_by_each_of_its_names(stack, host):
-    weights(stack, 60)
-    few = USERS[:10]
-    seen = {who: ask(stack, host, **{"x-user-id": who}) for who in few}
-    assert seen == {who: expected(60)[who] for who in few}
+def test_the_service_is_the_same_by_each_of_its_names(client, host):
+    client.weights(60)
+    for who in USERS[:10]:
+        assert client.ask(who, host) == expected(60)[who]
 
 
-def test_another_service_is_left_alone(stack):
-    weights(stack, 5)
-    assert {ask(stack, "ledger", **{"x-user-id": who}) for who in USERS[:10]} == {"canary"}
+def test_another_service_is_left_alone(client):
+    client.weights(5)
+    assert {client.ask(who, "ledger") for who in USERS[:10]} == {"canary"}
 
 
 def test_the_decision_stands_before_the_filters_that_look_at_the_route(stack):
@@ -190,7 +157,8 @@ def spoofed_without_sidecar(name, told):
     """Who answers the spoofers once the sidecar is dead."""
     with running(name, told) as stack:
         stack.children["canary"].kill()
-        seen = {ask(stack, **{"x-user-id": USERS[0], **spoof}) for spoof in SPOOFS}
+        client = mesh_clients.Client(stack, HOST)
+        seen = {client.ask(USERS[0], **spoof) for spoof in SPOOFS}
         assert stack.envoy.stats()[f"{EXT_PROC}.failure_mode_allowed"] >= len(SPOOFS)
     return seen
 
