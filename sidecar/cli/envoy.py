@@ -26,6 +26,15 @@ _DEFAULTS = bootstrap.Options()
     metavar="CLUSTER=ADDRESS[,h2]",
     help="Where a variant's cluster is, host:port or unix:///path; ,h2 for gRPC. Once per cluster.",
 )
+@click.option("--access-log", default="", metavar="FILE", help="One JSON line per request, there.")
+@click.option("--otlp", default="", metavar="HOST:PORT", help="A collector for Envoy's spans.")
+@click.option(
+    "--trace-percent",
+    type=click.FloatRange(0, 100),
+    default=_DEFAULTS.trace_percent,
+    show_default=True,
+    help="How many requests Envoy traces, where the client's own trace does not say.",
+)
 @click.option(
     "--check",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -38,6 +47,9 @@ def envoy(  # noqa: PLR0913, PLR0917 -- one parameter per flag
     admin: str,
     ext_proc: str,
     upstreams: tuple[str, ...],
+    access_log: str,
+    otlp: str,
+    trace_percent: float,
     check: Path | None,
 ) -> None:
     """Print a complete Envoy configuration for the rollouts in PATH (files or folders)."""
@@ -46,7 +58,7 @@ def envoy(  # noqa: PLR0913, PLR0917 -- one parameter per flag
         _check(check, rollouts)
         return
     named = bootstrap.parse_upstreams(upstreams)
-    options = bootstrap.Options(listen, admin, ext_proc, named)
+    options = bootstrap.Options(listen, admin, ext_proc, named, access_log, otlp, trace_percent)
     made = bootstrap.bootstrap(rollouts, options)
     click.echo(_header(paths, options, upstreams), nl=False)
     click.echo(yaml.safe_dump(made, sort_keys=False), nl=False)
@@ -71,9 +83,12 @@ def _header(paths: tuple[str, ...], options: bootstrap.Options, upstreams: tuple
             ("--listen", options.listen, _DEFAULTS.listen),
             ("--admin", options.admin, _DEFAULTS.admin),
             ("--ext-proc", options.ext_proc, _DEFAULTS.ext_proc),
+            ("--access-log", options.access_log, _DEFAULTS.access_log),
+            ("--otlp", options.otlp, _DEFAULTS.otlp),
+            ("--trace-percent", options.trace_percent, _DEFAULTS.trace_percent),
         )
         if value != default
-        for word in (flag, value)
+        for word in (flag, str(value))
     ]
     named = [word for text in upstreams for word in ("--upstream", text)]
     command = shlex.join(["canary", "envoy", *paths, *given, *named])

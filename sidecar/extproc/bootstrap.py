@@ -17,6 +17,7 @@ from itertools import groupby
 from typing import Any
 
 from sidecar.errors import CanaryError
+from sidecar.extproc import tagging
 from sidecar.rollout import Rollout, Variant
 from sidecar.rollout.names import RESERVED_PREFIX
 from sidecar.routing import Route
@@ -51,12 +52,18 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the rollouts do not say. Addresses are `host:port` or `unix:///path`."""
+    """What the rollouts do not say. Addresses are `host:port` or `unix:///path`.
+
+    `access_log` is a file, `otlp` the address of a collector of spans: none if empty.
+    """
 
     listen: str = "127.0.0.1:10000"
     admin: str = "127.0.0.1:9901"
     ext_proc: str = "unix:///run/canary/ext_proc.sock"
     upstreams: Mapping[str, Upstream] = field(default_factory=dict)
+    access_log: str = ""
+    otlp: str = ""
+    trace_percent: float = 100.0
 
 
 def bootstrap(rollouts: Iterable[Rollout], options: Options) -> Json:
@@ -73,8 +80,8 @@ def bootstrap(rollouts: Iterable[Rollout], options: Options) -> Json:
         "node": {"id": "canary", "cluster": "canary"},
         "admin": {"address": _address(options.admin)},
         "static_resources": {
-            "listeners": [_listener(ordered, options.listen)],
-            "clusters": [_sidecar_cluster(options.ext_proc), *upstreams],
+            "listeners": [_listener(ordered, options)],
+            "clusters": [_sidecar_cluster(options.ext_proc), *_otlp_cluster(options), *upstreams],
         },
     }
 
@@ -228,12 +235,13 @@ def _action(cluster: str) -> Json:
 # --- listener ---------------------------------------------------------------------------------
 
 
-def _listener(rollouts: list[Rollout], listen: str) -> Json:
+def _listener(rollouts: list[Rollout], options: Options) -> Json:
     manager = {
         "name": "envoy.filters.network.http_connection_manager",
         "typed_config": {
             "@type": f"{TYPES}filters.network.http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": INGRESS_STATS,
+            **_tagged(rollouts, options),
             "use_remote_address": True,
             "normalize_path": True,
             "merge_slashes": True,
@@ -257,9 +265,18 @@ def _listener(rollouts: list[Rollout], listen: str) -> Json:
     }
     return {
         "name": INGRESS_STATS,
-        "address": _address(listen),
+        "address": _address(options.listen),
         "filter_chains": [{"filters": [manager]}],
     }
+
+
+def _tagged(rollouts: list[Rollout], options: Options) -> Json:
+    tagged: Json = {}
+    if options.access_log:
+        tagged["access_log"] = tagging.access_log(rollouts, options.access_log)
+    if options.otlp:
+        tagged["tracing"] = tagging.tracing(rollouts, options.trace_percent)
+    return tagged
 
 
 def _strip() -> Json:
@@ -320,6 +337,11 @@ def _sidecar_cluster(address: str) -> Json:
     }
 
 
+def _otlp_cluster(options: Options) -> list[Json]:
+    given = [options.otlp] if options.otlp else []
+    return [_cluster(tagging.OTLP_CLUSTER, Upstream(address, http2=True)) for address in given]
+
+
 def _cluster(name: str, upstream: Upstream) -> Json:
     address = _address(upstream.address)
     protocol = {
@@ -341,11 +363,11 @@ def _cluster(name: str, upstream: Upstream) -> Json:
 
 
 def _check_upstreams(needed: tuple[str, ...], given: Mapping[str, Upstream]) -> None:
-    if SIDECAR_CLUSTER in needed:
-        raise BootstrapError(
-            f"cluster {SIDECAR_CLUSTER!r} is the sidecar's own",
-            remedy="rename the variant's cluster",
-        )
+    for own in (SIDECAR_CLUSTER, tagging.OTLP_CLUSTER):
+        if own in needed:
+            raise BootstrapError(
+                f"cluster {own!r} is the sidecar's own", remedy="rename the variant's cluster"
+            )
     if missing := [name for name in needed if name not in given]:
         raise BootstrapError(
             f"no upstream for cluster {', '.join(map(repr, missing))}",

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
@@ -85,7 +86,10 @@ class Exporting(Telemetry):
                 remedy="choose another --metrics HOST:PORT",
             ) from error
         self._cut += [server.shutdown, server.server_close]
-        self._readers.append(PrometheusReader(registry=registry, cardinality_limits=_LIMITS))
+        reader = PrometheusReader(
+            registry=registry, scope_info_enabled=False, cardinality_limits=_LIMITS
+        )
+        self._readers.append(reader)
         return host, server.server_port
 
     def _push(self, *, delta: bool) -> None:
@@ -112,5 +116,9 @@ class Exporting(Telemetry):
 
 def _resource(service: str, instance: str) -> Resource:
     """Name the process; what the environment says of it wins."""
-    ours = {"service.name": service, "service.instance.id": instance}
+    ours = {
+        "service.name": service,
+        "service.instance.id": instance,
+        "service.version": version("canary-sidecar"),
+    }
     return Resource.create(ours).merge(OTELResourceDetector().detect())

@@ -262,6 +262,7 @@ def test_the_committed_configuration_is_what_the_command_prints(monkeypatch):
     monkeypatch.chdir(ROOT)
     upstreams = [f"chat-model-{v}=127.0.0.1:{p}" for v, p in (("stable", 8081), ("canary", 8082))]
     flags = [word for text in upstreams for word in ("--upstream", text)]
+    flags += ["--access-log", "/dev/stdout"]
     result = CliRunner().invoke(canary, ["envoy", EXAMPLE, *flags])
     assert result.exit_code == 0
     assert (ROOT / "deploy/envoy/envoy.yaml").read_text() == result.output
@@ -269,7 +270,8 @@ def test_the_committed_configuration_is_what_the_command_prints(monkeypatch):
 
 def test_the_readme_gives_a_reason_for_every_hardening_line():
     text = (ROOT / "deploy/envoy/README.md").read_text()
-    config = made(document(), document("b", unit=[{"clientAddress": True}], pathPrefix="/b"))
+    others = document("b", unit=[{"clientAddress": True}], pathPrefix="/b")
+    config = made(document(), others, access_log="/dev/null", otlp="127.0.0.1:4317")
     settings = [*manager(config), *ext_proc(config), *clusters(config)["canary_sidecar"]]
     told = {"@type", "stat_prefix", "http_filters", "name", "type", "load_assignment"}
     missing = [name for name in settings if name not in told and f"`{name}" not in text]
