@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from http.client import HTTPException
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
@@ -23,6 +23,7 @@ from sidecar.errors import CanaryError
 from sidecar.extproc import doctor as envoys
 from sidecar.extproc.findings import SEVERITIES, Finding, gathered
 from sidecar.extproc.fitting import Declared, Use
+from sidecar.telemetry import environment
 
 _TIMEOUT_S = 10.0
 # A change is on its way for less than this; who asks just then asks again.
@@ -55,13 +56,14 @@ def doctor(paths: tuple[str, ...], admin: str, **given: str | None) -> None:
     error    requests get a wrong answer, or would under load or attack
     warning  answers are right, something else is lost or at risk
 
+    Whether the sidecar makes spans is told by the OTEL_* variables: run it where the sidecar runs.
     Exit status: 1 if there is an error, else 0.
     """  # noqa: D301 - click takes the real backspace
     settings = config.settings(**given)
     sidecar, controller = _processes(settings)
     rollouts: list[Declared] = list(named.read(paths)) if paths else _in_force(settings)
     engine = Use().engine if isinstance(sidecar, CanaryError) else sidecar.engine
-    use = Use(engine, traced=_traced(os.environ))
+    use = Use(engine, traced=environment.read(os.environ).traces)
     found = gathered([*standing.judged(sidecar, controller), *_envoy(admin, rollouts, use)])
     _show(found, f"Envoy at {admin}, {len(rollouts)} rollout{'' if len(rollouts) == 1 else 's'}")
     if any(one.severity == "error" for one in found):
@@ -110,14 +112,6 @@ def _fetch(admin: str, path: str) -> Any:
             f"its admin interface does not answer at {url} ({getattr(error, 'reason', error)})",
             remedy="say where it is with --admin (Envoy's bootstrap: admin.address)",
         ) from error
-
-
-def _traced(environment: Mapping[str, str]) -> bool:
-    """Whether the sidecar exports spans, by the variables it has if it runs beside us."""
-    wanted = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
-    disabled = environment.get("OTEL_SDK_DISABLED", "").lower() == "true"
-    none = environment.get("OTEL_TRACES_EXPORTER", "").lower() == "none"
-    return any(map(environment.get, wanted)) and not disabled and not none
 
 
 def _show(found: tuple[Finding, ...], looked_at: str) -> None:
