@@ -46,6 +46,9 @@ SPECS: dict[tuple[str, str], Any] = {
             }
         ],
     },
+    ("telemetry.istio.io/v1", "Telemetry"): {
+        "tracing": [{"customTags": {str: {"header": {"name!": str}}}}],
+    },
     ("gateway.networking.k8s.io/v1", "Gateway"): {
         "gatewayClassName!": str,
         "infrastructure": {"parametersRef": {"group!": str, "kind!": str, "name!": str}},

@@ -1,13 +1,17 @@
 """The image: small in what it may do, and built by steps that are run here."""
 
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
 import pytest
 from unit.deploy import containerfile
+
+from bench.lab.process import Child, wait_until
 
 ROOT = containerfile.ROOT
 TEXT = containerfile.CONTAINERFILE.read_text()
@@ -110,3 +114,24 @@ def test_every_command_can_be_loaded_from_the_wheel(built):
     assert {"up", "sidecar", "controller", "validate"} <= set(listed)
     for name in listed:
         assert f"canary {name} " in ran(built, name, "--help")
+
+
+def test_nothing_is_written_but_to_the_two_directories(built, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    run_dir = Path(tempfile.mkdtemp(prefix="cn"))
+    told = {
+        **containerfile.environment(offline=True),
+        **dict.fromkeys(("HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"), str(elsewhere)),
+        "CANARY_RUN_DIR": str(run_dir),
+        "CANARY_STATE_DIR": str(tmp_path / "state"),
+    }
+    rollouts = str(ROOT / "deploy" / "examples" / "rollouts")
+    command = ["env", "-i", *(f"{k}={v}" for k, v in told.items()), str(built), "up", rollouts]
+    with Child("canary", ["env", "-C", str(elsewhere), *command], tmp_path) as child:
+        kept = tmp_path / "state" / "sidecar.resources"
+        wait_until("a table kept on disk", kept.exists, alive=[child])
+        assert (run_dir / "ext_proc.sock").is_socket()
+        assert child.stop() == 0
+    assert list(elsewhere.iterdir()) == []
+    shutil.rmtree(run_dir)

@@ -2,14 +2,23 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pytest
-from e2e import istio_patches
+from e2e import istio_mesh, istio_patches
 from unit.deploy import kustomize, published, shapes
 
 from sidecar import rollout
-from sidecar.extproc.bootstrap import Options, Upstream, bootstrap, candidates, clusters_of
+from sidecar.extproc import tagging
+from sidecar.extproc.bootstrap import (
+    EXT_PROC_STATS,
+    Options,
+    Upstream,
+    bootstrap,
+    candidates,
+    clusters_of,
+)
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 EXAMPLE = DEPLOY / "examples" / "rollouts" / "chat-model.yaml"
@@ -152,6 +161,21 @@ def test_every_variant_has_a_subset_and_pods():
         assert one["labels"].items() <= labels.items()
         selector = found["Service", "chat-model"]["spec"]["selector"]
         assert selector.items() <= labels.items()
+
+
+def test_istio_proxy_tags_its_spans_as_any_envoy_does():
+    [tracing] = objects(ISTIO[1])["Telemetry", "canary"]["spec"]["tracing"]
+    name = declared().name
+    header = {"header": {"name": f"x-canary-{name}"}}
+    assert tracing["customTags"] == {f"{tagging.VARIANT_TAG}{name}": header}
+
+
+def test_istio_proxy_shows_the_counters_to_watch():
+    web = objects(ISTIO[1])["Deployment", "web"]["spec"]["template"]["metadata"]
+    told = json.loads(web["annotations"]["proxy.istio.io/config"])
+    [pattern] = told["proxyStatsMatcher"]["inclusionRegexps"]
+    counter = f"http.{istio_mesh.STATS}.ext_proc.{EXT_PROC_STATS}.failure_mode_allowed"
+    assert re.fullmatch(pattern, counter)
 
 
 # What Envoy Gateway can say of the same facts; README.md names what it cannot.
