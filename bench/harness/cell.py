@@ -38,7 +38,8 @@ class Counts:
 class Phase:
     """What one load showed. CPU in µs a request, idle use taken off.
 
-    `per_wakeup` is how many requests the handler's threads had for each time one was woken.
+    `per_wakeup` is how many requests the handler's threads had for each time one was woken;
+    `others` is how many cores were busy with anything but Envoy, handler and load.
     """
 
     requests: int
@@ -48,6 +49,7 @@ class Phase:
     handler_us: float
     envoy_us: float
     per_wakeup: float
+    others: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,24 @@ def measure(contender: Contender, counts: Counts) -> Cell:
         if contender.decides:
             dialogue.hold(envoy.address)
         return _Bench(envoy, pids, work).run(counts, decides=contender.decides)
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """Everything the kernel counts, at one moment or between two."""
+
+    wall_s: float
+    handler: meter.Usage
+    envoy: meter.Usage
+    others_ns: int
+
+    def __sub__(self, earlier: "_Books") -> "_Books":
+        return _Books(
+            self.wall_s - earlier.wall_s,
+            self.handler - earlier.handler,
+            self.envoy - earlier.envoy,
+            self.others_ns - earlier.others_ns,
+        )
 
 
 class _Bench:
@@ -112,35 +132,35 @@ class _Bench:
         return h2load.paced(self._envoy.address, self._work, requests=requests, rate=rate)
 
     def _load(self, drive: Callable[[], h2load.Answers]) -> Phase:
-        began, handler, envoy = self._read()
+        before = self._read()
         answers = drive()
-        ended, handler_after, envoy_after = self._read()
+        used = self._read() - before
         self._failed += answers.failed
-        took_s, number = ended - began, max(1, len(answers.latencies_us))
-        used = handler_after - handler
+        number = max(1, len(answers.latencies_us))
         return Phase(
             requests=number,
             rps=answers.rps,
             p50_us=answers.percentile_us(50),
             p99_us=answers.percentile_us(99),
-            handler_us=(used.cpu_ns - took_s * self._idle[0]) / number / 1e3,
-            envoy_us=((envoy_after - envoy).cpu_ns - took_s * self._idle[1]) / number / 1e3,
-            per_wakeup=number / used.sleeps if used.sleeps else 0.0,
+            handler_us=(used.handler.cpu_ns - used.wall_s * self._idle[0]) / number / 1e3,
+            envoy_us=(used.envoy.cpu_ns - used.wall_s * self._idle[1]) / number / 1e3,
+            per_wakeup=number / used.handler.sleeps if used.handler.sleeps else 0.0,
+            others=used.others_ns / used.wall_s / 1e9,
         )
 
     def _idle_ns_per_s(self, seconds: float) -> tuple[float, float]:
         if not seconds:
             return 0.0, 0.0
-        began, handler, envoy = self._read()
+        before = self._read()
         # Not waiting for anything: the time itself is what is measured.
         time.sleep(seconds)
-        ended, handler_after, envoy_after = self._read()
-        took_s = ended - began
-        return (handler_after - handler).cpu_ns / took_s, (envoy_after - envoy).cpu_ns / took_s
+        used = self._read() - before
+        return used.handler.cpu_ns / used.wall_s, used.envoy.cpu_ns / used.wall_s
 
-    def _read(self) -> tuple[float, meter.Usage, meter.Usage]:
-        envoy = meter.usage([self._envoy.child.pid])
-        return time.monotonic(), meter.usage(self._pids), envoy
+    def _read(self) -> _Books:
+        handler, envoy = meter.usage(self._pids), meter.usage([self._envoy.child.pid])
+        ours_ns = handler.cpu_ns + envoy.cpu_ns + meter.ended_children_ns()
+        return _Books(time.monotonic(), handler, envoy, meter.machine_ns() - ours_ns)
 
 
 def _failures(stats: Stats, *, decides: bool) -> dict[str, int]:

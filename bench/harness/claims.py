@@ -32,7 +32,9 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """`holds`, `refuted`, or `undecided` where the bound lies within the interval."""
+        """`holds`, `refuted`, or `undecided`: within the interval, or no noise is known."""
+        if self.noise is None:
+            return "undecided"
         if self.ratio.high <= self.claim.at_most:
             return "holds"
         return "refuted" if self.ratio.low > self.claim.at_most else "undecided"

@@ -1,6 +1,8 @@
 """What a set of processes has used so far, by the kernel's own books."""
 
+import os
 import re
+import resource
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -28,6 +30,19 @@ def usage(pids: Sequence[int]) -> Usage:
     return Usage(sum(map(_cpu_ns, pids)), sum(map(_sleeps, pids)))
 
 
+def machine_ns() -> int:
+    """Return the CPU time that everything on this machine has used, all cores together."""
+    user, nice, system, _idle, _iowait, *more = _first_line(Path("/proc/stat")).split()[1:9]
+    ticks = sum(map(int, (user, nice, system, *more)))
+    return ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+def ended_children_ns() -> int:
+    """Return the CPU time of this process's own children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return int((used.ru_utime + used.ru_stime) * 1e9)
+
+
 def peak_rss_bytes(pids: Sequence[int]) -> int:
     """Return the most memory that was ever resident, summed over the processes."""
     return sum(_status(Path(f"/proc/{pid}/status"), "VmHWM") for pid in pids) * 1024
@@ -44,6 +59,11 @@ def _sleeps(pid: int) -> int:
         with suppress(FileNotFoundError, ProcessLookupError):
             found += _status(thread / "status", "voluntary_ctxt_switches")
     return found
+
+
+def _first_line(path: Path) -> str:
+    with path.open() as file:
+        return file.readline()
 
 
 def _status(path: Path, name: str) -> int:

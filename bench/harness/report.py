@@ -36,7 +36,8 @@ def show(run: Run, figures: Figures, verdicts: list[Verdict], console: Console) 
     if run.plan.counts:
         console.print("[yellow]quick: that everything works, not what it costs[/]")
     console.print(
-        f"{rounds} rounds, seed {run.plan.seed}, half load = {run.rate:g} requests/s for everybody"
+        f"{rounds} rounds, seed {run.plan.seed}, half load = {run.rate:g} requests/s for everybody;"
+        f" something else kept {run.others:.2f} of {os.cpu_count()} cores busy"
     )
     console.print(_ratios(run, figures))
     console.print(_figures(run, figures))
@@ -129,5 +130,10 @@ def as_json(run: Run, figures: Figures, verdicts: list[Verdict], on: dict[str, A
     }
     claims = [asdict(verdict) | {"verdict": verdict.word} for verdict in verdicts]
     head = {"machine": on, "plan": asdict(run.plan), "reference": run.reference}
-    rest = {"rate": run.rate, "cut_short": run.cut_short, "orders": run.orders}
+    rest = {
+        "rate": run.rate,
+        "cut_short": run.cut_short,
+        "others": run.others,
+        "orders": run.orders,
+    }
     return json.dumps({**head, **rest, "claims": claims, "rows": rows}, indent=1) + "\n"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
+from statistics import median
 
 from bench.contenders import Contender, Missing
 from bench.harness import cell
@@ -69,6 +70,12 @@ class Run:
     orders: list[list[str]] = field(default_factory=list)
     rate: float = 0.0
     cut_short: bool = False
+
+    @property
+    def others(self) -> float:
+        """How many cores were busy with something else, in the median load."""
+        phases = [p for row in self.rows for one in row.cells for p in one.phases.values()]
+        return median(phase.others for phase in phases) if phases else 0.0
 
     def row(self, name: str) -> Row:
         """Return a row by its name. Raises KeyError."""

@@ -91,11 +91,12 @@ def test_cpu_is_what_the_process_itself_says():
     sum(range(2_000_000))
     used = meter.usage([os.getpid()]) - before
     assert used.cpu_ns == pytest.approx(time.process_time_ns() - own, rel=0.1)
+    assert meter.machine_ns() >= used.cpu_ns
     assert meter.peak_rss_bytes([os.getpid()]) > 10_000_000
 
 
 def cell(handler_us, envoy_us=50.0, **failures):
-    phase = Phase(100, 1000.0, 100.0, 900.0, handler_us, envoy_us, 1.0)
+    phase = Phase(100, 1000.0, 100.0, 900.0, handler_us, envoy_us, 1.0, 0.1)
     return Cell({"one": phase, "paced": phase, "full": phase}, 40.0, 10.0, failures)
 
 
@@ -138,6 +139,12 @@ def test_a_claim_holds_only_with_its_whole_interval(at_most, word):
     figures = Figures(run_of(ROWS))
     [verdict] = claims.judge(figures, [Claim("handler_us", "ours", ("slow",), at_most)])
     assert verdict.word == word
+
+
+def test_no_claim_without_its_noise():
+    rows = {name: cells for name, cells in ROWS.items() if not name.endswith(AGAIN)}
+    [verdict] = claims.judge(Figures(run_of(rows)), [Claim("handler_us", "ours", ("slow",), 0.9)])
+    assert verdict.word == "undecided"
 
 
 def test_a_claim_is_held_against_the_cheapest():
