@@ -41,7 +41,8 @@ fmt: build  ## format the Python code
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format .
 
-bench: bench-core bench-peers bench-propagation  ## all benchmarks, results under build/bench/ (QUICK=1: a look, no figures)
+bench: build  ## all benchmarks, results under build/bench/ (QUICK=1: a look, no figures)
+	@$(MAKE) --no-print-directory --keep-going -j1 bench-core bench-peers bench-propagation
 
 bench-core: build  ## ns per decision: the core, its twin, a plain hash
 	@mkdir -p build/bench
@@ -52,7 +53,7 @@ bench-peers: build  ## what a decision costs behind a real Envoy, ours beside ot
 	@$(PY) -m bench.harness $(if $(QUICK),--quick) $(BENCH)
 
 bench-propagation: build  ## how long old weights live on after a change
-	@$(PY) -m bench.propagation $(if $(QUICK),--changes 5)
+	@$(PY) -m bench.propagation $(if $(QUICK),--quick)
 
 clean:  ## remove everything that was built, .venv included
 	rm -rf build dist .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks

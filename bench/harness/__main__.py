@@ -23,7 +23,7 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.harness", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="seconds, for a look: no claim")
-    parser.add_argument("--rounds", type=int, help=f"[default: {DEFAULT.rounds}; 2 if quick]")
+    parser.add_argument("--rounds", type=int, help=f"[default: {DEFAULT.rounds}; 1 if quick]")
     parser.add_argument(
         "--seed", type=int, default=DEFAULT.seed, help="of the orders and intervals"
     )
@@ -56,11 +56,14 @@ def terminal() -> Console:
 def main() -> int:
     """Run it. 1 if somebody does not count or a claim is refuted."""
     given, console = options(), terminal()
-    rounds_ = given.rounds or (2 if given.quick else DEFAULT.rounds)
+    rounds_ = given.rounds or (1 if given.quick else DEFAULT.rounds)
     counts = QUICK if given.quick else None
     plan = Plan(rounds_, given.seed, given.seconds, counts=counts)
     contenders = chosen(given.contender)
-    reference = given.reference or contenders[1].name
+    deciding = [one.name for one in contenders if one.decides]
+    reference = given.reference or (deciding or [""])[0]
+    if reference not in deciding:
+        raise LabError(f"the reference must be one of the contenders: {', '.join(deciding)}")
     h2load.check_installed()
     on = report.machine()
     run = rounds.run(contenders, reference, plan, lambda text: console.print(text, style="dim"))
