@@ -98,6 +98,7 @@ def ask_nothing(config):
 
 
 def forget_clearing(config):
+    del ext_proc(config)["route_cache_action"]
     ext_proc(config)["disable_clear_route_cache"] = True
 
 
@@ -145,7 +146,8 @@ def forward_everything(config):
 
 def another_processor(config):
     filters = manager(config)["http_filters"]
-    other = {"@type": ext_proc(config)["@type"], "stat_prefix": "waf"}
+    grpc = {"envoy_grpc": {"cluster_name": "chat-model-stable"}}
+    other = {"@type": ext_proc(config)["@type"], "stat_prefix": "waf", "grpc_service": grpc}
     filters.insert(0, {"name": "waf", "typed_config": other})
 
 

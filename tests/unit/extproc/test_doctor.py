@@ -126,8 +126,12 @@ def test_a_route_configuration_that_never_came_leads_nowhere():
 @pytest.mark.parametrize("kind", ["dynamic_listeners", "dynamic_route_configs"])
 def test_an_update_that_envoy_rejected_is_named(kind):
     dump = mesh_dump(fitting_config())
-    [entry] = [c[kind][0] for c in dump["configs"] if kind in c]
-    entry["error_state"] = {"details": "no such field: allow_content_length_header"}
+    [entries] = [c[kind] for c in dump["configs"] if kind in c]
+    failed = {"failed_configuration": {"name": entries[0].get("name")}, "details": "no: such field"}
+    # A real Envoy says it twice, once without a name of its own.
+    entries[0]["error_state"] = failed
+    if kind == "dynamic_listeners":
+        entries.append({"error_state": failed})
     assert ids(dump) == ["config-rejected"]
 
 
