@@ -96,6 +96,10 @@ def environment(container):
     return {each["name"]: each.get("value", "pod-1") for each in container["env"]}
 
 
+def flags(container):
+    return dict(word.split("=", 1) for word in container["args"] if word.startswith("--"))
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_our_containers_have_no_privilege_they_do_not_need(place):
     pod, container = pods()[place]
@@ -177,23 +181,53 @@ def test_the_sidecar_is_a_native_one_and_reaches_the_controller(place):
 
 def test_service_and_policy_reach_the_controllers_port():
     pod, container = pods()["controller"]
-    [port] = container["ports"]
+    port, metrics = container["ports"]
     service = one("kubernetes/base", "Service", "canary-controller")["spec"]
     policy = one("kubernetes/base", "NetworkPolicy", "canary-controller")["spec"]
     deployment = one("kubernetes/base", "Deployment", "canary-controller")["spec"]
     labels = pod["metadata"]["labels"]
     assert service["ports"][0]["targetPort"] == port["name"]
-    assert policy["ingress"][0]["ports"] == [{"port": port["name"]}]
+    assert [each["ports"] for each in policy["ingress"]] == [
+        [{"port": port["name"]}],
+        [{"port": metrics["name"]}],
+    ]
     for selector in (
         service["selector"],
         policy["podSelector"]["matchLabels"],
         deployment["selector"]["matchLabels"],
     ):
         assert selector.items() <= labels.items()
-    listens = environment(container)["CANARY_CONTROL"].rpartition(":")[2]
+    listens = flags(container)["--control"].rpartition(":")[2]
     assert int(listens) == port["containerPort"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["tcpSocket"] == {"port": port["name"]}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_control_stream_is_mutual_tls_from_a_secret(place):
+    pod, container = pods()[place]
+    volumes = {each["name"]: each for each in pod["spec"]["volumes"]}
+    mounts = {each["mountPath"]: each for each in container["volumeMounts"]}
+    authority = "--tls-client-ca" if place == "controller" else "--tls-ca"
+    told = {name: path for name, path in flags(container).items() if name.startswith("--tls")}
+    assert told == {
+        "--tls-cert": "/etc/canary/tls/tls.crt",
+        "--tls-key": "/etc/canary/tls/tls.key",
+        authority: "/etc/canary/tls/ca.crt",
+    }
+    mount = mounts["/etc/canary/tls"]
+    secret = f"canary-{'controller' if place == 'controller' else 'sidecar'}-tls"
+    assert volumes[mount["name"]]["secret"] == {"secretName": secret}
+    # A subPath mount would never see a rotated certificate.
+    assert mount.keys() == {"name", "mountPath", "readOnly"}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_metrics_are_where_the_port_says(place):
+    _, container = pods()[place]
+    ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+    [port] = [number for name, number in ports.items() if name.endswith("metrics")]
+    assert config.host_and_port(environment(container)["CANARY_METRICS"]) == ("0.0.0.0", port)
 
 
 @pytest.mark.parametrize("folder", ["istio", "istio-unix-socket"])
@@ -225,8 +259,7 @@ def test_istio_proxy_mounts_the_volume_of_the_socket():
     assert str(socket_path.parent) == "/run/canary"
     [mount] = [each for each in container["volumeMounts"] if each["name"] == "canary-run"]
     assert mount["mountPath"] == "/run/canary"
-    # The socket is its owner's alone: both run as istio-proxy's user.
-    assert container["securityContext"]["runAsUser"] == 1337
+    assert environment(container)["CANARY_SOCKET_MODE"] == "0666"
 
 
 def test_the_gateways_sidecar_is_the_same_but_for_its_socket():
