@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
@@ -22,7 +23,7 @@ import uvloop
 import watchfiles
 
 from sidecar import extproc, telemetry
-from sidecar.config import ConfigError, Settings, socket_path
+from sidecar.config import NO_SECURITY, ConfigError, Settings, socket_path
 from sidecar.control import documents, messages, wire
 from sidecar.control.backoff import Backoff
 from sidecar.control.client import Client
@@ -66,7 +67,12 @@ class Controller:
     def __init__(self, settings: Settings, folder: Path, onlooker: Telemetry) -> None:
         self._settings = settings
         self._folder = folder
-        self._server = Server(settings.control, [telemetry.TraceContext()])
+        self._server = Server(
+            settings.control,
+            [telemetry.TraceContext()],
+            security=settings.security,
+            beside=settings.own_control,
+        )
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._store: Store | None = None
         self._keeper: Keeper | None = None
@@ -81,10 +87,9 @@ class Controller:
         self._keeper = Keeper(self._store, self._server.publish, self._blocking)
         await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
         await self._server.start(RolloutService(self._keeper, lambda: self._server.sidecars))
-        _log.info(
-            "controller serving",
-            extra={"address": self._server.address, "rollouts": len(self._keeper.states)},
-        )
+        for door in self._server.doors:
+            said = {"address": door.address, "protection": door.protection}
+            _log.info("controller serving", extra={**said, "rollouts": len(self._keeper.states)})
 
     async def run(self) -> None:
         """Follow the folder, whatever becomes of it."""
@@ -154,13 +159,14 @@ class Sidecar:
 
     def __init__(self, settings: Settings, engine: str, onlooker: Telemetry) -> None:
         self._settings = settings
-        self._engine = extproc.create(engine, settings.listen)
+        self._engine = extproc.create(engine, settings.listen, socket_mode=settings.socket_mode)
         self._client = Client(
             settings.control,
             settings.node,
             settings.resources,
             self._engine.swap,
             Backoff(SystemRandom()),
+            security=settings.security,
         )
         self._admin = AdminServer(settings.admin, self._report, self._client)
         self._engine.observer = onlooker.observer
@@ -233,9 +239,11 @@ def run_sidecar(settings: Settings, engine: str = "grpcio") -> None:
 
 def run_up(settings: Settings, folder: Path, engine: str = "grpcio") -> None:
     """Run both in one process, over the real control socket."""
+    # Wherever else the controller listens, its own sidecar is on its machine.
+    near = replace(settings, control=settings.own_control, security=NO_SECURITY)
 
     def make(onlooker: Telemetry) -> Sequence[Part]:
-        return [Controller(settings, folder, onlooker), Sidecar(settings, engine, onlooker)]
+        return [Controller(settings, folder, onlooker), Sidecar(near, engine, onlooker)]
 
     _run(settings, "canary-sidecar", make)
 

@@ -1,7 +1,8 @@
 """Where things are: directories, addresses, and the bytes of rollout files.
 
 One place turns what people type (flags, environment, nothing at all) into values the rooms can
-trust. Plaintext stays on this machine: an address is a Unix socket or loopback, or it is refused.
+trust. Envoy's side stays on this machine; the control stream may leave it, protected by what
+`Security` names (whoever opens or dials an address holds the two together: `sidecar.control`).
 """
 
 import ipaddress
@@ -11,7 +12,7 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import platformdirs
 
@@ -25,6 +26,7 @@ LISTEN_ENV = "CANARY_LISTEN"
 NODE_ENV = "CANARY_NODE"
 METRICS_ENV = "CANARY_METRICS"
 LOG_FORMAT_ENV = "CANARY_LOG_FORMAT"
+SOCKET_MODE_ENV = "CANARY_SOCKET_MODE"
 # Beyond what a rollout file may have: what is larger is refused for its size, not read whole.
 READ_LIMIT_BYTES = 8 << 20
 # sockaddr_un.sun_path holds 108 bytes, its NUL included.
@@ -46,6 +48,31 @@ class File(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Security:
+    """What protects the control stream on host:port; a Unix socket is protected by its mode.
+
+    `cert` and `key` show who this process is. A sidecar or a command knows its controller by `ca`
+    and `name`; a controller knows its callers by `client_ca`, `token_file` or both. Files are read
+    by whoever uses them, again and again: they may change at any time.
+    """
+
+    cert: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+    client_ca: Path | None = None
+    name: str = ""
+    token_file: Path | None = None
+    operator_token_file: Path | None = None
+    allow_sidecars: tuple[str, ...] = ()
+    allow_operators: tuple[str, ...] = ()
+    max_connection_age_s: float = 3600.0
+    insecure_plaintext: bool = False
+
+
+NO_SECURITY = Security()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Where one canary process keeps its sockets and its state, and how it shows itself.
 
@@ -59,6 +86,15 @@ class Settings:
     node: str = ""
     metrics: tuple[str, int] | None = None
     log_format: str = "console"
+    socket_mode: int = 0o600
+    security: Security = NO_SECURITY
+
+    @property
+    def own_control(self) -> str:
+        """The controller's socket for whoever is on its machine, whatever `control` is."""
+        if socket_path(self.control):
+            return self.control
+        return address(f"unix://{self.run_dir / 'control.sock'}")
 
     @property
     def admin(self) -> str:
@@ -84,10 +120,12 @@ def settings(  # noqa: PLR0913, PLR0917 - one parameter per flag
     node: str | None = None,
     metrics: str | None = None,
     log_format: str | None = None,
+    socket_mode: str = "0600",
+    **protection: Any,
 ) -> Settings:
     """Take what is given, else the platform's directories and sockets inside the run directory.
 
-    Raises ConfigError on an address that cannot be used.
+    `protection` is for `security()`. Raises ConfigError on an address that cannot be used.
     """
     run = Path(run_dir or default_run_dir()).absolute()
     state = Path(state_dir or default_state_dir()).absolute()
@@ -95,11 +133,52 @@ def settings(  # noqa: PLR0913, PLR0917 - one parameter per flag
         run_dir=run,
         state_dir=state,
         control=address(control or f"unix://{run / 'control.sock'}"),
-        listen=address(listen or f"unix://{run / 'ext_proc.sock'}"),
+        listen=_local(address(listen or f"unix://{run / 'ext_proc.sock'}")),
         node=node or os.uname().nodename,
         metrics=host_and_port(metrics) if metrics else None,
         log_format=log_format or "console",
+        socket_mode=int(socket_mode, 8),
+        security=security(**protection),
     )
+
+
+def security(  # noqa: PLR0913 - one parameter per flag
+    *,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+    tls_ca: str | None = None,
+    tls_client_ca: str | None = None,
+    control_name: str | None = None,
+    token_file: str | None = None,
+    operator_token_file: str | None = None,
+    allow_sidecar: Iterable[str] = (),
+    allow_operator: Iterable[str] = (),
+    max_connection_age: float = NO_SECURITY.max_connection_age_s,
+    insecure_plaintext_control: bool = False,
+) -> Security:
+    """Take the flags of TLS and tokens. Raises ConfigError on a certificate without its key."""
+    if bool(tls_cert) != bool(tls_key):
+        raise ConfigError(
+            "--tls-cert and --tls-key come together, and only one of them is given",
+            remedy="give the certificate and the private key that belongs to it",
+        )
+    return Security(
+        cert=_path(tls_cert),
+        key=_path(tls_key),
+        ca=_path(tls_ca),
+        client_ca=_path(tls_client_ca),
+        name=control_name or "",
+        token_file=_path(token_file),
+        operator_token_file=_path(operator_token_file),
+        allow_sidecars=tuple(allow_sidecar),
+        allow_operators=tuple(allow_operator),
+        max_connection_age_s=max_connection_age,
+        insecure_plaintext=insecure_plaintext_control,
+    )
+
+
+def _path(given: str | None) -> Path | None:
+    return Path(given).absolute() if given else None
 
 
 def default_run_dir() -> Path:
@@ -117,10 +196,7 @@ def default_state_dir() -> Path:
 
 
 def address(text: str) -> str:
-    """`unix:///path` or `host:port` on loopback, in the form gRPC takes.
-
-    Raises ConfigError on anything else: plaintext never leaves this machine.
-    """
+    """`unix:///path` or `host:port`, in the form gRPC takes. Raises ConfigError on the rest."""
     if unix := _UNIX.fullmatch(text):
         return f"unix://{_socket_path(unix['path'])}"
     tcp = _TCP.fullmatch(text)
@@ -129,12 +205,22 @@ def address(text: str) -> str:
             f"address {text!r} is neither unix:///path nor host:port",
             remedy="write unix:///run/canary/control.sock or 127.0.0.1:18000",
         )
-    if not _is_loopback(tcp["host"]):
-        raise ConfigError(
-            f"address {text!r} is not on loopback, and this release speaks plaintext only",
-            remedy="use a Unix socket or 127.0.0.1; TLS for other hosts comes in a later release",
-        )
     return text
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is a Unix socket or on loopback: what goes there stays on this machine."""
+    host = address.rpartition(":")[0]
+    return socket_path(address) is not None or _is_loopback(host)
+
+
+def _local(address: str) -> str:
+    if not is_local(address):
+        raise ConfigError(
+            f"address {address!r} is not on loopback, and Envoy's side speaks plaintext only",
+            remedy="Envoy and its sidecar share a machine or a pod: use a Unix socket or 127.0.0.1",
+        )
+    return address
 
 
 def host_and_port(text: str) -> tuple[str, int]:

@@ -4,6 +4,7 @@ Commands are imported when they are used, so that `canary validate` does not pay
 """
 
 import importlib
+import os
 import sys
 
 import click
@@ -46,6 +47,8 @@ def canary() -> None:
 
 def main() -> None:
     """Run the command line; a CanaryError becomes its text on stderr and exit status 1."""
+    # gRPC writes lines of its own to stderr, such as one per refused handshake, in no log's format.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         canary(prog_name="canary")
     except CanaryError as error:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from http.client import HTTPException
 from typing import Any
 from urllib.request import ProxyHandler, build_opener
@@ -17,7 +18,7 @@ from rich.text import Text
 from sidecar import config
 from sidecar.cli import rollouts as named
 from sidecar.cli import standing
-from sidecar.cli.options import address_options, run_dir_option
+from sidecar.cli.options import address_options, dialling_options, run_dir_option
 from sidecar.control import calls
 from sidecar.errors import CanaryError
 from sidecar.extproc import doctor as envoys
@@ -45,7 +46,8 @@ _COLOURS = {"error": "bold red", "warning": "yellow"}
 )
 @run_dir_option
 @address_options
-def doctor(paths: tuple[str, ...], admin: str, **given: str | None) -> None:
+@dialling_options
+def doctor(paths: tuple[str, ...], admin: str, **given: Any) -> None:
     """Look at Envoy, sidecar and controller, and name what is wrong.
 
     Envoy's configuration is held against the rollouts in ROLLOUTS (files or folders); without
@@ -82,7 +84,9 @@ def _processes(settings: config.Settings) -> tuple[standing.Sidecar, standing.Co
 def _asked(settings: config.Settings) -> tuple[standing.Sidecar, standing.Controller]:
     return (
         calls.attempt(calls.sidecar_status, settings.admin),
-        calls.attempt(calls.controller_status, settings.control),
+        calls.attempt(
+            partial(calls.controller_status, security=settings.security), settings.control
+        ),
     )
 
 

@@ -3,12 +3,14 @@
 import json
 import sys
 from decimal import Decimal, InvalidOperation
+from functools import partial
+from typing import Any
 
 import click
 
 from sidecar import config
 from sidecar.cli import report, watching
-from sidecar.cli.options import address_options, run_dir_option
+from sidecar.cli.options import address_options, dialling_options, run_dir_option
 from sidecar.errors import CanaryError
 
 
@@ -24,12 +26,13 @@ from sidecar.errors import CanaryError
 @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the record.")
 @run_dir_option
 @address_options
+@dialling_options
 def weights(
     rollout: str,
     assignments: tuple[str, ...],
     if_revision: int | None,
     reason: str,
-    **given: str | None,
+    **given: Any,
 ) -> None:
     """Change the weights in force of rollout NAME, at once and without a restart.
 
@@ -49,6 +52,7 @@ def weights(
         _parsed(assignments),
         reason=reason,
         expected_revision=if_revision,
+        security=settings.security,
     )
     click.echo(report.change(reply))
 
@@ -72,7 +76,8 @@ def weights(
 )
 @run_dir_option
 @address_options
-def status(*, as_json: bool, watched: bool, interval_s: float, **given: str | None) -> None:
+@dialling_options
+def status(*, as_json: bool, watched: bool, interval_s: float, **given: Any) -> None:
     """Show how everything stands: the controller's side and the sidecar's.
 
     Exit status 1 if one of them does not answer; the other is shown all the same. With --watch 0.
@@ -80,10 +85,11 @@ def status(*, as_json: bool, watched: bool, interval_s: float, **given: str | No
     from sidecar.control import calls  # noqa: PLC0415
 
     settings = config.settings(**given)
+    controller_status = partial(calls.controller_status, security=settings.security)
 
     def ask() -> watching.Sides:
         return (
-            calls.attempt(calls.controller_status, settings.control),
+            calls.attempt(controller_status, settings.control),
             calls.attempt(calls.sidecar_status, settings.admin),
         )
 

@@ -7,7 +7,13 @@ from typing import Any
 import click
 
 from sidecar import config
-from sidecar.cli.options import address_options, location_options, observing_options
+from sidecar.cli.options import (
+    address_options,
+    dialling_options,
+    location_options,
+    observing_options,
+    serving_options,
+)
 
 _FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 _ENGINE = click.option(
@@ -33,16 +39,26 @@ def _sidecar_options(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="ID",
         help="The name this sidecar gives the controller.  [default: the host's name]",
     )
-    return listen(node(_ENGINE(command)))
+    mode = click.option(
+        "--socket-mode",
+        envvar=config.SOCKET_MODE_ENV,
+        type=click.Choice(["0600", "0660", "0666"]),
+        default="0600",
+        show_default=True,
+        show_envvar=True,
+        help="Who may connect to the ext_proc socket: its owner, its group too, or everybody.",
+    )
+    return listen(mode(node(_ENGINE(command))))
 
 
 @click.command()
 @_FOLDER
 @location_options
 @address_options
+@serving_options
 @observing_options
 @_sidecar_options
-def up(folder: Path, engine: str, **given: str | None) -> None:
+def up(folder: Path, engine: str, **given: Any) -> None:
     """Run controller and sidecar in one process, from a folder of rollouts.
 
     One machine needs nothing else. Edit the files in DIR, or move weights with `canary weights`;
@@ -57,11 +73,14 @@ def up(folder: Path, engine: str, **given: str | None) -> None:
 @_FOLDER
 @location_options
 @address_options
+@serving_options
 @observing_options
-def controller(folder: Path, **given: str | None) -> None:
+def controller(folder: Path, **given: Any) -> None:
     """Run a controller: it owns the rollouts in DIR and tells the sidecars.
 
-    The weights in force live in its state directory, so a restart changes nobody's variant.
+    The weights in force live in its state directory, so a restart changes nobody's variant. With
+    --control HOST:PORT it serves control.sock in its run directory as well, for whoever is on its
+    machine. Beyond the machine it wants TLS: see docs/security.md.
     """
     from sidecar import app  # noqa: PLC0415
 
@@ -71,9 +90,10 @@ def controller(folder: Path, **given: str | None) -> None:
 @click.command()
 @location_options
 @address_options
+@dialling_options
 @observing_options
 @_sidecar_options
-def sidecar(engine: str, **given: str | None) -> None:
+def sidecar(engine: str, **given: Any) -> None:
     """Run a sidecar: it answers one Envoy and follows a controller.
 
     It starts from the last good resources on its disk while no controller is there.

@@ -91,7 +91,8 @@ def _connections(console: Console, status: pb.ControllerStatus) -> None:
         if acked != status.version:
             acked += "  [yellow](behind)[/]"
         when = _ago(one.acked_at) if one.acked_version else ""
-        table.add_row(escape(one.node), _ago(one.connected_since), acked, when)
+        who = f"{one.node} ({one.identity})" if one.identity else one.node
+        table.add_row(escape(who), _ago(one.connected_since), acked, when)
     console.print(table)
     for one in status.sidecars:
         if one.HasField("last_nack"):

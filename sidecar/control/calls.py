@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from sidecar.config import NO_SECURITY, Security
 from sidecar.control import keepsake, wire
+from sidecar.control.dialling import Dialler
 from sidecar.control.following import Holdings
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.errors import CanaryError
@@ -31,13 +33,14 @@ class RefusedError(CanaryError):
     """The other side answered with an error, its remedy included."""
 
 
-def set_weights(
+def set_weights(  # noqa: PLR0913 - a request has its parts
     address: str,
     rollout: str,
     weights: Mapping[str, Decimal],
     *,
     reason: str = "",
     expected_revision: int | None = None,
+    security: Security = NO_SECURITY,
 ) -> pb.SetWeightsResponse:
     """Change the weights in force. Raises UnreachableError or RefusedError."""
     request = pb.SetWeightsRequest(
@@ -48,21 +51,21 @@ def set_weights(
         reason=reason,
     )
     method = f"/{wire.ROLLOUT_SERVICE}/SetWeights"
-    return _call(address, method, request, pb.SetWeightsResponse, "controller")
+    return _call(Dialler(address, security), method, request, pb.SetWeightsResponse)
 
 
-def controller_status(address: str) -> pb.ControllerStatus:
+def controller_status(address: str, security: Security = NO_SECURITY) -> pb.ControllerStatus:
     """Ask a controller how everything stands. Raises UnreachableError or RefusedError."""
     request = pb.GetControllerStatusRequest()
     method = f"/{wire.ROLLOUT_SERVICE}/GetStatus"
-    return _call(address, method, request, pb.ControllerStatus, "controller")
+    return _call(Dialler(address, security), method, request, pb.ControllerStatus)
 
 
 def sidecar_status(address: str) -> pb.SidecarStatus:
     """Ask a sidecar how everything stands. Raises UnreachableError or RefusedError."""
     request = pb.GetSidecarStatusRequest()
     method = f"/{wire.SIDECAR_SERVICE}/GetStatus"
-    return _call(address, method, request, pb.SidecarStatus, "sidecar")
+    return _call(Dialler(address), method, request, pb.SidecarStatus, "sidecar")
 
 
 def sidecar_resources(address: str) -> Holdings:
@@ -72,7 +75,7 @@ def sidecar_resources(address: str) -> Holdings:
     """
     request = pb.GetResourcesRequest()
     method = f"/{wire.SIDECAR_SERVICE}/GetResources"
-    return keepsake.unpack(_call(address, method, request, pb.StoredResources, "sidecar"))
+    return keepsake.unpack(_call(Dialler(address), method, request, pb.StoredResources, "sidecar"))
 
 
 def attempt(ask: Callable[[str], _Answer], address: str) -> _Answer | CanaryError:
@@ -83,22 +86,32 @@ def attempt(ask: Callable[[str], _Answer], address: str) -> _Answer | CanaryErro
         return error
 
 
-def _call(address: str, method: str, request: Message, reply: type[_Reply], whom: str) -> _Reply:
-    with grpc.insecure_channel(address, wire.CLIENT_OPTIONS) as channel:
+def _call(
+    dialler: Dialler,
+    method: str,
+    request: Message,
+    reply: type[_Reply],
+    whom: str = "controller",
+) -> _Reply:
+    with dialler.channel() as channel:
         call: Any = channel.unary_unary(
             method,
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=reply.FromString,
         )
         try:
-            answer: _Reply = call(request, timeout=TIMEOUT_S)
+            answer: _Reply = call(request, timeout=TIMEOUT_S, metadata=dialler.metadata())
         except grpc.RpcError as error:
-            raise _explained(error, address, whom) from error
+            raise _explained(error, dialler, whom) from error
         return answer
 
 
-def _explained(error: Any, address: str, whom: str) -> CanaryError:
-    code = error.code()
+def _explained(error: Any, dialler: Dialler, whom: str) -> CanaryError:
+    code, address = error.code(), dialler.address
+    if reason := dialler.reason(error.details() or ""):
+        return UnreachableError(
+            f"the {whom} at {address} cannot be spoken to: {reason.what}", remedy=reason.remedy
+        )
     if code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}:
         option = "--control or --run-dir" if whom == "controller" else "--run-dir"
         return UnreachableError(

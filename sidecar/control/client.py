@@ -15,9 +15,11 @@ from pathlib import Path
 
 import grpc
 
-from sidecar.control import envelopes, following, keepsake, wire
+from sidecar.config import NO_SECURITY, Security
+from sidecar.control import envelopes, following, keepsake
 from sidecar.control.backoff import Backoff
 from sidecar.control.conversation import Refusal
+from sidecar.control.dialling import Dialler
 from sidecar.control.following import Holdings, OutOfStepError
 from sidecar.control.offload import LARGE_BYTES, MANY, off_loop_if
 from sidecar.errors import CanaryError
@@ -37,12 +39,23 @@ class Link:
 
 
 class Client:
-    """Follows the controller at `address` and gives every good table to `swap`."""
+    """Follows the controller at `address` and gives every good table to `swap`.
 
-    def __init__(
-        self, address: str, node: str, keep: Path, swap: Callable[[Table], None], backoff: Backoff
+    Raises ConfigError if that would be plaintext by accident.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a part of its own
+        self,
+        address: str,
+        node: str,
+        keep: Path,
+        swap: Callable[[Table], None],
+        backoff: Backoff,
+        *,
+        security: Security = NO_SECURITY,
     ) -> None:
         self.address = address
+        self._dialler = Dialler(address, security)
         self.node = node
         self.backoff = backoff
         self.holdings: Holdings | None = None
@@ -84,19 +97,30 @@ class Client:
                 self._save()
 
     async def _session(self) -> None:
-        """Run one stream to its end; every way to fail is an end."""
+        """Run one stream to its end; every way to fail is an end.
+
+        A controller ends streams cleanly to see anew who follows it: that is no failure.
+        """
         try:
-            async with grpc.aio.insecure_channel(self.address, wire.CLIENT_OPTIONS) as channel:
-                stream: _Stream = channel.stream_stream(envelopes.METHOD)()
+            metadata = self._dialler.metadata()
+            async with self._dialler.aio_channel() as channel:
+                stream: _Stream = channel.stream_stream(envelopes.METHOD)(metadata=metadata)
                 await stream.write(envelopes.pack_request(self._hello()))
                 while isinstance(data := await stream.read(), bytes):
                     await stream.write(envelopes.pack_request(await self._take(data)))
-                error = f"{(await stream.code()).name}: {await stream.details()}"
+                code, details = await stream.code(), await stream.details()
+            if code is grpc.StatusCode.OK and self.link.connected:
+                return
+            error = self._explained(code, details)
         except grpc.aio.AioRpcError as failed:
-            error = f"{failed.code().name}: {failed.details()}"
-        except (asyncio.InvalidStateError, ValueError) as failed:
+            error = self._explained(failed.code(), failed.details())
+        except (CanaryError, asyncio.InvalidStateError, ValueError) as failed:
             error = str(failed)
         self._disconnected(error)
+
+    def _explained(self, code: grpc.StatusCode, details: str | None) -> str:
+        reason = self._dialler.reason(details or "")
+        return f"{code.name}: {f'{reason.what} ({reason.remedy})' if reason else details}"
 
     def _hello(self) -> envelopes.Request:
         held = self.holdings.versions if self.holdings else {}

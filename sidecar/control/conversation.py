@@ -34,8 +34,9 @@ class Refusal:
 class Conversation:
     """What one sidecar said and was told. `receive` first, `respond` whenever there is news."""
 
-    def __init__(self, connected_since: datetime) -> None:
+    def __init__(self, connected_since: datetime, identity: str = "") -> None:
         self.connected_since = connected_since
+        self.identity = identity
         self.node = ""
         self.acked_version = ""
         self.acked_at: datetime | None = None

@@ -63,6 +63,7 @@ def connection(sidecar: conversation.Conversation) -> pb.SidecarConnection:
         acked_version=sidecar.acked_version,
         acked_at=timestamp(sidecar.acked_at),
         last_nack=refusal(sidecar.last_nack),
+        identity=sidecar.identity,
     )
 
 

@@ -6,7 +6,7 @@ A CanaryError becomes a gRPC status whose message is the error with its remedy.
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Protocol, TypeVar
+from typing import Any, Never, Protocol, TypeAlias, TypeVar
 
 import grpc
 from google.protobuf.message import Message
@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from sidecar.control import following, keepsake, messages, wire
 from sidecar.control.client import Client
 from sidecar.control.conversation import Conversation
+from sidecar.control.doors import Door, ForbiddenError, UnauthenticatedError
 from sidecar.control.keeper import Keeper, UnknownRolloutError
 from sidecar.control.offload import MANY, off_loop_if
 from sidecar.control.pb import control_pb2 as pb
@@ -30,6 +31,7 @@ from sidecar.routing import RouteError
 # No weight within the bounds needs more; unbounded digits would cost unbounded time.
 _LONGEST_WEIGHT = 64
 _Asked = TypeVar("_Asked", bound=Message)
+_Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 _CODES: dict[type[CanaryError], grpc.StatusCode] = {
     UnknownRolloutError: grpc.StatusCode.NOT_FOUND,
     UnknownVariantError: grpc.StatusCode.NOT_FOUND,
@@ -37,6 +39,8 @@ _CODES: dict[type[CanaryError], grpc.StatusCode] = {
     RetiredError: grpc.StatusCode.FAILED_PRECONDITION,
     WeightsError: grpc.StatusCode.INVALID_ARGUMENT,
     RouteError: grpc.StatusCode.INVALID_ARGUMENT,
+    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    ForbiddenError: grpc.StatusCode.PERMISSION_DENIED,
 }
 
 
@@ -78,15 +82,30 @@ class SidecarReport(Protocol):
         """Report everything the sidecar knows."""
 
 
-def rollout_handlers(service: RolloutService) -> grpc.GenericRpcHandler:
-    """Return the gRPC handlers of a RolloutService."""
+def rollout_handlers(service: RolloutService, door: Door) -> grpc.GenericRpcHandler:
+    """Return the gRPC handlers of a RolloutService for those who come by this door."""
+
+    async def set_weights(request: pb.SetWeightsRequest, context: _Context) -> Message:
+        request.who = door.admit(context).signs(request.who)
+        return await service.set_weights(request)
+
+    async def get_status(request: pb.GetControllerStatusRequest, context: _Context) -> Message:
+        door.admit(context)
+        return await service.get_status(request)
+
     return grpc.method_handlers_generic_handler(
         wire.ROLLOUT_SERVICE,
         {
-            "SetWeights": _handler(service.set_weights, pb.SetWeightsRequest),
-            "GetStatus": _handler(service.get_status, pb.GetControllerStatusRequest),
+            "SetWeights": _handler(set_weights, pb.SetWeightsRequest),
+            "GetStatus": _handler(get_status, pb.GetControllerStatusRequest),
         },
     )
+
+
+async def abort(context: _Context, error: CanaryError) -> Never:
+    """End a call with the status that fits the error."""
+    await context.abort(_CODES.get(type(error), grpc.StatusCode.INTERNAL), str(error))
+    raise AssertionError
 
 
 class AdminServer:
@@ -115,26 +134,28 @@ class AdminServer:
         """Stop listening."""
         await self._server.stop(grace=0.5)
 
-    async def _status(self, request: pb.GetSidecarStatusRequest) -> pb.SidecarStatus:
-        del request
+    async def _status(
+        self, request: pb.GetSidecarStatusRequest, context: _Context
+    ) -> pb.SidecarStatus:
+        del request, context
         return await self._report()
 
-    async def _resources(self, request: pb.GetResourcesRequest) -> pb.StoredResources:
-        del request
+    async def _resources(
+        self, request: pb.GetResourcesRequest, context: _Context
+    ) -> pb.StoredResources:
+        del request, context
         held = self._client.holdings or following.NOTHING
         return await off_loop_if(len(held.resources) > MANY, keepsake.pack, held)
 
 
 def _handler(
-    call: Callable[[_Asked], Awaitable[Message]], asked: type[_Asked]
+    call: Callable[[_Asked, _Context], Awaitable[Message]], asked: type[_Asked]
 ) -> "grpc.RpcMethodHandler[Any, Any]":
-    async def answer(request: _Asked, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+    async def answer(request: _Asked, context: _Context) -> Message:
         try:
-            return await call(request)
+            return await call(request, context)
         except CanaryError as error:
-            code = _CODES.get(type(error), grpc.StatusCode.INTERNAL)
-            await context.abort(code, str(error))
-            raise
+            await abort(context, error)
 
     return grpc.unary_unary_rpc_method_handler(
         answer,

@@ -38,7 +38,7 @@ CLIENT_OPTIONS = [
     ("grpc.keepalive_permit_without_calls", 1),
     # Each attempt has a channel of its own; a shared one would remember its own backoff.
     ("grpc.use_local_subchannel_pool", 1),
-    # Unix sockets and loopback: a proxy from the environment is never meant.
+    # A proxy from the environment is meant for the web, never for this.
     ("grpc.enable_http_proxy", 0),
 ]
 
@@ -47,18 +47,20 @@ class AddressInUseError(CanaryError):
     """Somebody else serves there."""
 
 
-def listen(server: grpc.aio.Server, address: str) -> str:
+def listen(
+    server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None = None
+) -> str:
     """Bind a server to an address and return it, with the port filled in if it was 0.
 
     A Unix socket is for its owner only (mode 0600). Raises AddressInUseError.
     """
     path = config.socket_path(address)
     if path is None:
-        return f"{address.rpartition(':')[0]}:{_bind(server, address)}"
+        return f"{address.rpartition(':')[0]}:{_bind(server, address, credentials)}"
     claim(path)
     before = os.umask(0o177)
     try:
-        _bind(server, address)
+        _bind(server, address, None)
     finally:
         os.umask(before)
     return address
@@ -81,8 +83,10 @@ def claim(path: Path) -> None:
     raise _in_use(str(path), "another canary is serving there")
 
 
-def _bind(server: grpc.aio.Server, address: str) -> int:
+def _bind(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
     try:
+        if credentials:
+            return server.add_secure_port(address, credentials)
         return server.add_insecure_port(address)
     except RuntimeError as error:
         raise _in_use(address, "it cannot be bound") from error

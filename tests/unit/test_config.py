@@ -23,13 +23,37 @@ def test_addresses_on_this_machine_are_taken(given, meant):
     assert config.address(given) == meant
 
 
-@pytest.mark.parametrize(
-    "given", ["0.0.0.0:18000", "10.0.0.1:80", "[::]:1", "controller:18000", "localhost.evil.com:1"]
-)
-def test_plaintext_to_other_hosts_is_refused_with_a_remedy(given):
+ELSEWHERE = ["0.0.0.0:18000", "10.0.0.1:80", "[::]:1", "controller:18000", "localhost.evil.com:1"]
+
+
+@pytest.mark.parametrize("given", ELSEWHERE)
+def test_an_address_beyond_this_machine_is_known_for_one(given):
+    assert not config.is_local(config.address(given))
+
+
+@pytest.mark.parametrize("given", ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:///r/x:y"])
+def test_an_address_on_this_machine_is_known_for_one(given):
+    assert config.is_local(config.address(given))
+
+
+@pytest.mark.parametrize("given", ELSEWHERE)
+def test_envoys_side_stays_on_this_machine(given):
     with pytest.raises(ConfigError, match="not on loopback") as refused:
-        config.address(given)
-    assert "TLS" in refused.value.remedy
+        config.settings(listen=given)
+    assert "Unix socket" in refused.value.remedy
+
+
+@pytest.mark.parametrize("given", [{"tls_cert": "c.pem"}, {"tls_key": "k.pem"}])
+def test_a_certificate_without_its_key_is_refused(given):
+    with pytest.raises(ConfigError, match="come together") as refused:
+        config.settings(**given)
+    assert refused.value.remedy
+
+
+def test_a_controller_on_tcp_keeps_a_socket_for_its_own_machine():
+    settings = config.settings(run_dir="/r", control="127.0.0.1:1")
+    assert settings.own_control == "unix:///r/control.sock"
+    assert config.settings(control="unix:///x/c.sock").own_control == "unix:///x/c.sock"
 
 
 @pytest.mark.parametrize(
