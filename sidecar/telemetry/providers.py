@@ -45,10 +45,11 @@ class Exporting(Telemetry):
         self._cut: list[_Call] = []
         self._readers: list[Adding] = []
         self.scraped_at = self._serve(*scrape) if scrape else None
-        if wanted.metrics:
-            self._push(delta=wanted.delta)
+        pushing = self._push(delta=wanted.delta) if wanted.metrics else None
         resource = _resource(service, instance)
         self._meters = MeterProvider(self._readers, resource, shutdown_on_exit=False)
+        if pushing:
+            pushing.set_meter_provider(self._meters)
         self._flush.append(self._meters.shutdown)
         self._meter = self._meters.get_meter(SCOPE)
         metrics.measure_process(self._meter)
@@ -92,12 +93,13 @@ class Exporting(Telemetry):
         self._readers.append(reader)
         return host, server.server_port
 
-    def _push(self, *, delta: bool) -> None:
+    def _push(self, *, delta: bool) -> exporting.Metrics:
         exporter = exporting.Metrics()
         reader = PeriodicReader(exporter, cardinality_limits=_LIMITS)
         reader.delta = delta
         self._readers.append(reader)
         self._cut.append(exporter.shutdown)
+        return exporter
 
     def _trace(self, resource: Resource) -> Tracing:
         ids = RootIds()

@@ -1,0 +1,131 @@
+import pytest
+from envoy_data_plane.envoy.service.ext_proc import v3 as ext_proc
+from messages import header_map, request_headers
+from opentelemetry.sdk.trace import TracerProvider, sampling
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from telemetry_lab import UNSAMPLED, traceparent
+
+from sidecar.routing import Route, Table, UnitSource, Variant, compile_table
+from sidecar.telemetry.tracing import RootIds, Tracing
+
+USER = (UnitSource("header", "x-user-id"),)
+MESSAGE = request_headers([(":path", b"/"), ("x-user-id", b"u1")])
+ON, OFF = sampling.ALWAYS_ON, sampling.ALWAYS_OFF
+
+
+def table(*names):
+    routes = [Route(name, USER, b"s", (Variant("stable", 1),)) for name in names or ["chat"]]
+    return Table(compile_table(routes, "v"))
+
+
+class Watched:
+    """A tracing with this sampler, and the spans it made."""
+
+    def __init__(self, sampler):
+        ids = RootIds()
+        provider = TracerProvider(sampler=sampler, id_generator=ids, shutdown_on_exit=False)
+        self.exporter = InMemorySpanExporter()
+        provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.tracing = Tracing(provider, ids)
+
+    def ask(self, parent=None, *, table=table(), message=MESSAGE, others=()):  # noqa: B008
+        metadata = [("user-agent", "envoy"), *others]
+        if parent:
+            metadata.append(("traceparent", parent))
+        if watch := self.tracing.watch(tuple(metadata)):
+            watch(table, message, 1000)
+        return self
+
+    @property
+    def spans(self):
+        return self.exporter.get_finished_spans()
+
+
+SAMPLED = traceparent(5, 6)
+NOT = traceparent(5, 6, UNSAMPLED)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "below_sampled", "below_unsampled", "without"),
+    [
+        (sampling.ParentBased(ON), 1, 0, 1),
+        (sampling.ParentBased(OFF), 1, 0, 0),
+        (sampling.ParentBasedTraceIdRatio(0), 1, 0, 0),
+        (sampling.ParentBasedTraceIdRatio(1), 1, 0, 1),
+        (sampling.TraceIdRatioBased(1), 1, 1, 1),
+        (sampling.TraceIdRatioBased(0), 0, 0, 0),
+        (ON, 1, 1, 1),
+        (OFF, 0, 0, 0),
+    ],
+    ids=lambda value: value.get_description()[:40] if isinstance(value, sampling.Sampler) else "",
+)
+def test_the_sampler_decides_as_it_would_for_any_span(
+    sampler, below_sampled, below_unsampled, without
+):
+    assert len(Watched(sampler).ask(SAMPLED).spans) == below_sampled
+    assert len(Watched(sampler).ask(NOT).spans) == below_unsampled
+    assert len(Watched(sampler).ask().spans) == without
+
+
+def test_a_ratio_samples_that_share_of_calls_without_a_parent():
+    watched = Watched(sampling.ParentBasedTraceIdRatio(0.3))
+    for _ in range(2000):
+        watched.ask()
+    assert 500 < len(watched.spans) < 700
+    assert len({span.context.trace_id for span in watched.spans}) == len(watched.spans)
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        "",
+        "garbage",
+        "00-" + "0" * 32 + "-" + "1" * 16 + "-01",
+        SAMPLED[:-3],
+        "é" * 55,
+        "ff" + SAMPLED[2:],
+    ],
+)
+def test_a_parent_that_is_none_begins_a_trace(parent):
+    [span] = Watched(sampling.ParentBased(ON)).ask(parent).spans
+    assert span.parent is None
+
+
+def test_a_later_version_of_the_parents_format_is_followed():
+    [span] = Watched(sampling.ParentBased(ON)).ask("01" + SAMPLED[2:] + "-more").spans
+    assert span.parent.span_id == 6
+    assert not Watched(sampling.ParentBased(ON)).ask("01" + NOT[2:] + "-more").spans
+
+
+def test_binary_metadata_is_no_obstacle():
+    others = [("x-bin", b"\x00\xff")]
+    [span] = Watched(sampling.ParentBased(ON)).ask(SAMPLED, others=others).spans
+    assert (span.context.trace_id, span.parent.span_id) == (5, 6)
+
+
+def test_every_rollout_that_spoke_gets_its_span_in_one_trace():
+    both = table("a", "b")
+    for parent in (SAMPLED, None):
+        spans = Watched(ON).ask(parent, table=both).spans
+        assert [span.name for span in spans] == ["decide a", "decide b"]
+        assert len({span.context.trace_id for span in spans}) == 1
+        assert len({span.context.span_id for span in spans}) == 2
+
+
+def test_what_decides_nothing_gives_no_span():
+    message = bytes(ext_proc.ProcessingRequest(response_headers=header_map([(":status", b"200")])))
+    assert not Watched(ON).ask(SAMPLED, message=message).spans
+
+
+def test_a_reason_the_conventions_do_not_know_is_unknown_to_them():
+    class Killed:
+        version = "v"
+
+        @staticmethod
+        def decide(_message):
+            return [("chat", "stable", "killed", 1, 2)]
+
+    [span] = Watched(ON).ask(SAMPLED, table=Killed()).spans
+    assert span.attributes["feature_flag.result.reason"] == "unknown"
+    assert span.attributes["canary.reason"] == "killed"
