@@ -1,7 +1,7 @@
 """What a running Envoy says about itself (its admin interface), judged.
 
-`tree_of` puts the pieces of a config dump back together, so that `fitting` reads a mesh's Envoy
-(listeners by LDS, routes by RDS, filters by ECDS) as it reads a file; what only runs show is found
+The pieces of a config dump are put back together, so that `fitting` judges a mesh's Envoy
+(listeners by LDS, routes by RDS, filters by ECDS) as it judges a file; what only runs show is found
 here: updates that Envoy rejected, endpoints that are gone, and what its counters tell.
 """
 
@@ -24,57 +24,54 @@ def examine(
     dump: Any, stats: Any, rollouts: Iterable[fitting.Declared], use: fitting.Use
 ) -> tuple[Finding, ...]:
     """Judge what Envoy answered for CONFIG_PATH and STATS_PATH, both parsed."""
-    tree = tree_of(dump)
-    found = [*fitting.misfits(tree, rollouts, use), *_rejected(trees.snake(dump))]
-    placed = fitting.ours(tree)
-    for name in dict.fromkeys(fitting.sidecar_cluster(ext_proc) for _, ext_proc in placed):
-        found += _endpoints(name, trees.snake(dump))
-    prefixes = {str(ext_proc.get("stat_prefix", "")) for _, ext_proc in placed}
+    whole = trees.snake(dump)
+    parts = _parts(whole)
+    found = [*fitting.judged(parts, rollouts, use), *_rejected(whole)]
+    for name in dict.fromkeys(fitting.sidecar_cluster(ext_proc) for _, ext_proc in parts.placed):
+        found += _endpoints(name, whole)
+    prefixes = {str(ext_proc.get("stat_prefix", "")) for _, ext_proc in parts.placed}
     return gathered([*found, *_counted(stats, prefixes)])
 
 
 # --- the config dump ----------------------------------------------------------------------------
 
 
-def tree_of(dump: Any) -> Any:
-    """Return listeners and clusters of a config dump, each manager with its routes in it."""
-    whole = trees.snake(dump)
-    tree = {
-        "listeners": [*_held(whole, "static_listeners"), *_held(whole, "dynamic_listeners")],
-        "clusters": [
-            cluster
-            for kind in ("static_clusters", "dynamic_active_clusters", "dynamic_warming_clusters")
-            for cluster in _held(whole, kind)
-        ],
-    }
-    routes = [
-        *_held(whole, "static_route_configs"),
-        *_held(whole, "dynamic_route_configs"),
-    ]
-    filters = {one.get("name"): one.get("typed_config") for one in _held(whole, "ecds_filters")}
-    for manager in trees.typed(tree, fitting.MANAGER):
-        _complete(manager, routes, filters)
-    return tree
+def _parts(dump: Any) -> fitting.Parts:
+    """Return what a dump has, in snake_case, with everything at its place."""
+    listeners = [*_held(dump, "static_listeners"), *_held(dump, "dynamic_listeners")]
+    filters = fitting.by_name(_held(dump, "ecds_filters"))
+    for one in trees.items(listeners, "http_filters"):
+        if "config_discovery" in one:
+            one["typed_config"] = at(filters.get(str(one.get("name"))), "typed_config")
+    clusters = (
+        cluster
+        for kind in ("static_clusters", "dynamic_active_clusters", "dynamic_warming_clusters")
+        for cluster in _held(dump, kind)
+    )
+    placed = fitting.ours(listeners)
+    return fitting.Parts(placed, fitting.by_name(clusters), _hosts(placed, dump))
+
+
+def _hosts(placed: Iterable[tuple[Any, Any]], dump: Any) -> list[Any]:
+    """List the virtual hosts of the managers, each once: listeners of a mesh share thousands."""
+    known = [*_held(dump, "static_route_configs"), *_held(dump, "dynamic_route_configs")]
+    routes = fitting.by_name(known)
+    hosts: dict[int, Any] = {}
+    for manager, _ in placed:
+        name = str(at(manager, "rds", "route_config_name"))
+        meant = [manager.get("route_config"), routes.get(name)]
+        for one in known if "scoped_routes" in manager else meant:
+            hosts |= {id(host): host for host in trees.objects(at(one, "virtual_hosts"))}
+    return list(hosts.values())
 
 
 def _held(dump: Any, key: str) -> Iterator[Any]:
     """List the resources under a key of the dump, whatever wraps them."""
-    for entry in trees.items(dump.get("configs") if isinstance(dump, dict) else None, key):
-        state = at(entry, "active_state") or at(entry, "warming_state") or entry
-        wrapped = ("listener", "cluster", "route_config", "ecds_filter", "endpoint_config")
-        yield from (state[kind] for kind in wrapped if isinstance(state.get(kind), dict))
-
-
-def _complete(manager: Any, routes: list[Any], filters: Mapping[Any, Any]) -> None:
-    """Put into a manager what it has by reference."""
-    if name := at(manager, "rds", "route_config_name"):
-        wanted = [one for one in routes if one.get("name") == name]
-        manager["route_config"] = {"virtual_hosts": list(trees.items(wanted, "virtual_hosts"))}
-    elif "scoped_routes" in manager:
-        manager["route_config"] = {"virtual_hosts": list(trees.items(routes, "virtual_hosts"))}
-    for one in trees.objects(manager.get("http_filters")):
-        if "config_discovery" in one:
-            one["typed_config"] = filters.get(one.get("name"))
+    wrapped = ("listener", "cluster", "route_config", "ecds_filter", "endpoint_config")
+    for config in trees.objects(at(dump, "configs")):
+        for entry in trees.objects(config.get(key)):
+            state = at(entry, "active_state") or at(entry, "warming_state") or entry
+            yield from (state[kind] for kind in wrapped if isinstance(state.get(kind), dict))
 
 
 def _rejected(dump: Any) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 Everything found here fails silently in Envoy: a unit that is never forwarded, a route that is
 not there, a header that a client may write. A configuration is judged as it stands (a bootstrap,
-or a config dump that `doctor.tree_of` made into the same shape); statistics are `doctor`'s.
+or the parts that `doctor` finds in a config dump); statistics are `doctor`'s.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -40,24 +40,39 @@ class Use:
 _ORDINARY = Use()
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is judged: managers with the filter in them that is ours, clusters, virtual hosts."""
+
+    placed: list[tuple[Any, Any]]
+    clusters: Mapping[str, Any]
+    hosts: list[Any]
+
+
 def misfits(config: Any, rollouts: Iterable[Declared], use: Use = _ORDINARY) -> tuple[Finding, ...]:
     """Compare a configuration (a tree of any shape) with the rollouts."""
-    declared = list(rollouts)
     tree = trees.snake(config)
-    clusters = {
-        str(one.get("name")): one for one in trees.items(tree, "clusters") if "weight" not in one
-    }
     placed = ours(tree)
-    if not placed:
-        return (
-            Finding(
-                "no-filter", "listeners", "no HTTP filter chain has ext_proc", "add its filter"
-            ),
-        )
-    found = [one for place in placed for one in _place(*place, declared, clusters, use)]
+    clusters = (one for one in trees.items(tree, "clusters") if "weight" not in one)
     hosts = [host for manager, _ in placed for host in trees.items(manager, "virtual_hosts")]
+    return judged(Parts(placed, by_name(clusters), hosts), rollouts, use)
+
+
+def judged(parts: Parts, rollouts: Iterable[Declared], use: Use) -> tuple[Finding, ...]:
+    """Compare the parts of a configuration with the rollouts."""
+    if not parts.placed:
+        what = "no HTTP filter chain has ext_proc"
+        return (Finding("no-filter", "listeners", what, "add its filter"),)
+    declared, clusters = list(rollouts), parts.clusters
+    found = [one for place in parts.placed for one in _place(*place, declared, clusters, use)]
+    hosts = [host for host in parts.hosts if any(map(_decided_upon, _routes_of(host)))]
     routes = [one for rollout in declared for one in _routes(rollout, hosts, clusters)]
     return gathered([*found, *routes])
+
+
+def by_name(items: Iterable[Any]) -> dict[str, Any]:
+    """Index objects by their names."""
+    return {str(one.get("name")): one for one in items}
 
 
 def ours(tree: Any) -> list[tuple[Any, Any]]:
@@ -266,6 +281,15 @@ def _breaker(name: str, cluster: Any) -> Iterator[Finding]:
 # --- routes -------------------------------------------------------------------------------------
 
 
+def _routes_of(host: Any) -> Iterator[Any]:
+    return trees.objects(host.get("routes"))
+
+
+def _decided_upon(route: Any) -> bool:
+    headers = trees.objects(at(route, "match", "headers"))
+    return any(str(one.get("name", "")).lower().startswith(RESERVED_PREFIX) for one in headers)
+
+
 def _routes(rollout: Declared, hosts: list[Any], clusters: Mapping[str, Any]) -> Iterator[Finding]:
     header = f"{RESERVED_PREFIX}{rollout.name}"
     for variant in candidates(rollout):
@@ -302,7 +326,7 @@ def _routes(rollout: Declared, hosts: list[Any], clusters: Mapping[str, Any]) ->
 
 def _leading(host: Any, header: str, variant: str) -> Iterator[Any]:
     """List a virtual host's routes for a variant."""
-    for route in trees.objects(host.get("routes")):
+    for route in _routes_of(host):
         for one in trees.objects(at(route, "match", "headers")):
             matcher = one.get("string_match") or {"exact": one.get("exact_match")}
             named = str(one.get("name", "")).lower() == header
@@ -312,9 +336,8 @@ def _leading(host: Any, header: str, variant: str) -> Iterator[Any]:
 
 def _unled(host: Any) -> Iterator[str]:
     """List the clusters that requests reach without any decision."""
-    for route in trees.objects(host.get("routes")):
-        headers = trees.objects(at(route, "match", "headers"))
-        if not any(str(one.get("name", "")).lower().startswith(RESERVED_PREFIX) for one in headers):
+    for route in _routes_of(host):
+        if not _decided_upon(route):
             yield from _targets(route)
 
 

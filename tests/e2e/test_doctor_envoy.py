@@ -11,6 +11,7 @@ import misfitting
 import pytest
 import yaml
 from click.testing import CliRunner
+from e2e import test_envoy_gateway_traffic, test_istio_traffic
 from e2e.test_envoy_config import ask
 from envoy_data_plane.envoy.service.ext_proc import v3 as ext_proc
 
@@ -201,6 +202,18 @@ def test_what_another_processor_does_is_told_by_envoys_counters(stack, behaviour
 # --- a mesh's Envoy: everything by discovery ----------------------------------------------------
 
 
+def istio():
+    return test_istio_traffic.running("doctor-istio", test_istio_traffic.manifests())
+
+
+@contextlib.contextmanager
+def envoy_gateway():
+    running = Stack(Plan(name="doctor-gateway", adjust=test_envoy_gateway_traffic.gatewayed))
+    with running:
+        yield running
+    running.remove()
+
+
 def test_an_envoy_that_discovers_everything_is_read_and_its_refusals_are_told(stack, tmp_path):
     config = copy.deepcopy(stack.envoy.config)
     resources = config.pop("static_resources")
@@ -240,6 +253,12 @@ def test_an_envoy_that_discovers_everything_is_read_and_its_refusals_are_told(st
             "a rejected listener",
             lambda: sorted(examined(stack, running.admin_url)) == ["config-rejected", "no-route"],
         )
+
+
+@pytest.mark.parametrize("mesh", [istio, envoy_gateway])
+def test_what_deploy_gives_a_mesh_has_no_findings(mesh):
+    with mesh() as running:
+        assert examined(running, running.envoy.admin_url) == []
 
 
 # --- the processes ------------------------------------------------------------------------------
