@@ -48,7 +48,7 @@ class Plan:
     """What to run. `canary` is the command's first words; `adjust` may change Envoy's bootstrap.
 
     `apart` runs controller and sidecar as two processes instead of `canary up`. `http2` names the
-    clusters whose upstream is a gRPC one.
+    clusters whose upstream is a gRPC one. `observed` holds further options of the bootstrap.
     """
 
     rollouts: Path = EXAMPLES / "chat-model.yaml"
@@ -59,6 +59,7 @@ class Plan:
     http2: frozenset[str] = frozenset()
     name: str = "lab"
     env: Mapping[str, str] = field(default_factory=dict)
+    observed: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,9 @@ class Stack:
     def start_envoy(self) -> None:
         """Start the Envoy that fits the rollouts."""
         socket = f"unix://{self.run_dir}/ext_proc.sock"
-        options = bootstrap.Options(ext_proc=socket, upstreams=self._upstreams)
+        options = bootstrap.Options(
+            ext_proc=socket, upstreams=self._upstreams, **self.plan.observed
+        )
         config = self.plan.adjust(bootstrap.bootstrap(self.rollouts(), options))
         self._envoy = Envoy(config, self.work, concurrency=self.plan.concurrency)
         self._running.callback(self._envoy.stop)

@@ -33,7 +33,7 @@ _DEFAULTS = bootstrap.Options()
     type=click.FloatRange(0, 100),
     default=_DEFAULTS.trace_percent,
     show_default=True,
-    help="How many requests Envoy traces, where the client's own trace does not say.",
+    help="How many of the requests are traced, by Envoy and the sidecar.",
 )
 @click.option(
     "--check",
