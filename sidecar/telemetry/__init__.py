@@ -8,6 +8,7 @@ A process that exports nothing does not load the SDK. Everything exported: docs/
 import os
 from collections.abc import Mapping
 
+from sidecar.errors import CanaryError
 from sidecar.telemetry import environment
 from sidecar.telemetry.logs import TraceContext
 from sidecar.telemetry.logs import configure as configure_logs
@@ -45,4 +46,11 @@ def start(
         return Telemetry()
     from sidecar.telemetry import providers  # noqa: PLC0415 - most of the SDK, for who wants it
 
-    return providers.Exporting(wanted, service, instance, scrape)
+    try:
+        return providers.Exporting(wanted, service, instance, scrape)
+    except CanaryError:
+        raise
+    except Exception as error:
+        raise CanaryError(
+            f"the OpenTelemetry SDK does not start: {error}", remedy="check the OTEL_* variables"
+        ) from error

@@ -23,7 +23,7 @@ def configure(style: str) -> None:
     """Write log lines to stderr, `style` being "console" or "json"."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Json() if style == "json" else KeyValue())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("watchfiles").setLevel(logging.WARNING)
 
 

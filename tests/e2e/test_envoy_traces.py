@@ -21,7 +21,12 @@ ASYNC = "async envoy.service.ext_proc.v3.ExternalProcessor.Process egress"
 
 
 @contextlib.contextmanager
-def running(name, percent=100.0, **plan):
+def running(name, percent=100.0, change=lambda config: config):
+    def changed(config):
+        at_once = {"tracing.opentelemetry.flush_interval_ms": 50}
+        layers = [{"name": "test", "static_layer": at_once}]
+        return change({**config, "layered_runtime": {"layers": layers}})
+
     with collector() as received:
         observed = {
             "otlp": f"127.0.0.1:{received.port}",
@@ -29,7 +34,7 @@ def running(name, percent=100.0, **plan):
             "trace_percent": percent,
         }
         env = {**received.env, "OTEL_BSP_SCHEDULE_DELAY": "20", "OTEL_METRICS_EXPORTER": "none"}
-        with Stack(Plan(name=name, env=env, observed=observed, **plan)) as stack:
+        with Stack(Plan(name=name, env=env, observed=observed, adjust=changed)) as stack:
             stack.canary("weights", "chat-model", "canary=50")
             wait_until("the weights", lambda: get(stack, IN_AT_50, not_sampled()) == "canary")
             yield stack, received
@@ -118,7 +123,7 @@ def without_client_span(config):
 
 
 def test_without_envoys_client_span_envoys_own_is_tagged_and_the_sidecar_makes_none():
-    with running("no-client-span", adjust=without_client_span) as (stack, received):
+    with running("no-client-span", change=without_client_span) as (stack, received):
         assert get(stack, IN_AT_50, {"traceparent": traceparent(8, 1)}) == "canary"
 
         def ingress():

@@ -143,6 +143,14 @@ def test_a_variable_that_cannot_be_meant_ends_the_start_with_a_remedy(house):
     assert "use otlp or none" in said
 
 
+def test_what_the_sdk_refuses_is_told_without_a_traceback(house):
+    house.env |= {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "21"}
+    status, said = house.run("up", house.folder)
+    assert status == 1
+    assert "check the OTEL_* variables" in said
+    assert "Traceback" not in said
+
+
 def test_a_metrics_address_that_is_taken_is_named(house):
     with speaking(b"") as port:
         status, said = house.run("up", house.folder, "--metrics", f"127.0.0.1:{port}")

@@ -1,5 +1,7 @@
 import pytest
 from envoy_data_plane.envoy.service.ext_proc import v3 as ext_proc
+from hypothesis import given
+from hypothesis import strategies as st
 from messages import header_map, request_headers
 from opentelemetry.sdk.trace import TracerProvider, sampling
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -96,6 +98,19 @@ def test_a_later_version_of_the_parents_format_is_followed():
     [span] = Watched(sampling.ParentBased(ON)).ask("01" + SAMPLED[2:] + "-more").spans
     assert span.parent.span_id == 6
     assert not Watched(sampling.ParentBased(ON)).ask("01" + NOT[2:] + "-more").spans
+
+
+TEXT = st.one_of(
+    st.text(max_size=60),
+    st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?", fullmatch=True),
+)
+
+
+@given(parent=TEXT, state=st.text(max_size=40), more=st.binary(max_size=5))
+def test_no_metadata_whatever_breaks_a_decision(parent, state, more):
+    for sampler in (sampling.ParentBased(ON), sampling.TraceIdRatioBased(0.5)):
+        others = [("tracestate", state), ("x-bin", more)]
+        Watched(sampler).ask(parent, others=others)
 
 
 def test_binary_metadata_is_no_obstacle():

@@ -1,0 +1,225 @@
+"""What watching costs: CPU of one ext_proc exchange in the sidecar, by what is watched.
+
+    python -m bench.observing [--exchanges 1500] [--rounds 5]
+
+The same `canary up` several times over, each asked over its own Unix socket by one gRPC client, in
+interleaved rounds; CPU is the kernel's, all threads included (export too). `off, again` is `off`
+under another name: what it shows is noise. A second table times the parts by themselves.
+"""
+
+import argparse
+import asyncio
+import random
+import socket
+import sys
+import tempfile
+import time
+import timeit
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+from urllib.request import urlopen
+
+import grpc
+from envoy_data_plane.envoy.config.core import v3 as core
+from envoy_data_plane.envoy.service.ext_proc import v3 as ext_proc
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+
+from bench.harness.meter import usage
+from bench.lab.process import Child, wait_until
+from bench.lab.stack import EXAMPLES, installed_canary
+from sidecar.extproc import SERVICE
+from sidecar.extproc.engine import BOUNDS_NS
+from sidecar.telemetry.tracing import RootIds, Tracing
+
+AT_ONCE = 16
+REPEATS = 20_000
+NOT_SAMPLED, SAMPLED = "00", "01"
+
+
+@dataclass
+class Row:
+    """One way to watch: the share of calls that are sampled, None for no traceparent at all."""
+
+    name: str
+    sampled: float | None = None
+    traces: bool = False
+    metrics: bool = False
+    socket: Path = Path()
+    port: int = 0
+    child: Child | None = None
+    us: list[float] = field(default_factory=list)
+
+
+ROWS = (
+    ("off", None, False, False),
+    ("off, again", None, False, False),
+    ("metrics", None, False, True),
+    ("traces, none sampled", 0.0, True, False),
+    ("traces, 10 % sampled", 0.1, True, False),
+    ("traces, all sampled", 1.0, True, False),
+    ("metrics, traces, 10 % sampled", 0.1, True, True),
+)
+
+
+class _Anything(grpc.GenericRpcHandler):
+    """A collector: says yes to whatever it is sent."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        del handler_call_details
+        return grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"")
+
+
+@contextmanager
+def collector() -> Iterator[int]:
+    """Serve OTLP; gives the port."""
+    server = grpc.server(ThreadPoolExecutor(4), handlers=[_Anything()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(0).wait()
+
+
+def start(row: Row, work: Path, collected_at: int) -> Child:
+    """Start the row's `canary up` and wait until it answers."""
+    run, words = work / "r", []
+    work.mkdir()
+    row.socket = run / "ext_proc.sock"
+    env = {"CANARY_RUN_DIR": str(run), "CANARY_STATE_DIR": str(work / "s")}
+    env |= {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none"}
+    if row.traces:
+        endpoint = f"http://127.0.0.1:{collected_at}"
+        env |= {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+    if row.metrics:
+        row.port = _free_port()
+        words = ["--metrics", f"127.0.0.1:{row.port}"]
+    argv = [*installed_canary(), "up", str(EXAMPLES / "chat-model.yaml"), *words]
+    child = row.child = Child("canary", argv, work, env=env)
+    wait_until("a table", lambda: "table in force" in child.log.read_text(), alive=[child])
+    return child
+
+
+async def ask(row: Row, exchanges: int) -> None:
+    """Ask so often, as Envoy does: one stream each, ended by the client once it has its answer."""
+    draw = random.Random(exchanges)
+    async with grpc.aio.insecure_channel(f"unix:{row.socket}") as channel:
+        process: Any = channel.stream_stream(f"/{SERVICE}/Process")
+        left = iter(range(exchanges))
+
+        async def one_after_another() -> None:
+            for number in left:
+                call = process(metadata=_metadata(row, draw), timeout=20)
+                await call.write(_message(number))
+                await call.read()
+                call.cancel()
+
+        await asyncio.gather(*(one_after_another() for _ in range(AT_ONCE)))
+
+
+def measure(row: Row, exchanges: int) -> None:
+    """Add one round to the row; whoever has metrics is scraped once in it."""
+    assert row.child
+    before = usage([row.child.pid])
+    asyncio.run(ask(row, exchanges))
+    if row.port:
+        urlopen(f"http://127.0.0.1:{row.port}/metrics", timeout=10).read()
+    row.us.append((usage([row.child.pid]) - before).cpu_ns / 1e3 / exchanges)
+
+
+def parts() -> dict[str, Callable[[], object]]:
+    """What is done, or is not done because of what it costs, for every exchange."""
+    ids, buckets = RootIds(), [0] * (len(BOUNDS_NS) + 1)
+    sampler = ParentBasedTraceIdRatio(0.0)
+    tracing = Tracing(TracerProvider(sampler, id_generator=ids, shutdown_on_exit=False), ids)
+    meter = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False).get_meter("bench")
+    histogram, counter = meter.create_histogram("h"), meter.create_counter("c")
+    said = {"canary.rollout": "chat-model", "canary.variant": "canary", "canary.reason": "weight"}
+    others = (("user-agent", "envoy"), ("te", "trailers"))
+
+    def below(flags: str) -> tuple[tuple[str, str], ...]:
+        return (*others, ("traceparent", f"00-{7:032x}-{9:016x}-{flags}"))
+
+    not_sampled, sampled = below(NOT_SAMPLED), below(SAMPLED)
+
+    def own_histogram() -> None:
+        began_ns = time.perf_counter_ns()
+        buckets[bisect_left(BOUNDS_NS, time.perf_counter_ns() - began_ns)] += 1
+
+    return {
+        "our duration histogram": own_histogram,
+        "the SDK's Histogram.record": lambda: histogram.record(0.001),
+        "the SDK's Counter.add": lambda: counter.add(1, said),
+        "sampling: parent not sampled": lambda: tracing.watch(not_sampled),
+        "sampling: no parent, ratio 0": lambda: tracing.watch(others),
+        "sampling: parent sampled": lambda: tracing.watch(sampled),
+    }
+
+
+def show_parts() -> None:
+    """Print the second table."""
+    print(f"\n{'one call of, µs':32}{'least':>8}")
+    for name, call in parts().items():
+        least = min(timeit.repeat(call, number=REPEATS, repeat=5)) / REPEATS
+        print(f"{name:32}{least * 1e6:8.2f}")
+
+
+def _metadata(row: Row, draw: random.Random) -> list[tuple[str, str]]:
+    if row.sampled is None:
+        return []
+    flags = SAMPLED if draw.random() < row.sampled else NOT_SAMPLED
+    ids = f"{draw.getrandbits(128):032x}-{draw.getrandbits(64):016x}"
+    return [("traceparent", f"00-{ids}-{flags}")]
+
+
+def _message(number: int) -> bytes:
+    headers = {":path": "/", ":authority": "localhost", "x-user-id": f"user-{number}"}
+    values = [core.HeaderValue(key=k, raw_value=v.encode()) for k, v in headers.items()]
+    sent = ext_proc.HttpHeaders(headers=core.HeaderMap(headers=values), end_of_stream=True)
+    return bytes(ext_proc.ProcessingRequest(request_headers=sent))
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exchanges", type=int, default=1500, help="per row and round")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    rows = [Row(*row) for row in ROWS]
+    with ExitStack() as ends, tempfile.TemporaryDirectory(prefix="cn") as folder:
+        collected_at = ends.enter_context(collector())
+        for number, row in enumerate(rows):
+            ends.callback(start(row, Path(folder) / str(number), collected_at).stop)
+        for row in rows:
+            asyncio.run(ask(row, options.exchanges // 4))
+        for _ in range(options.rounds):
+            for row in random.sample(rows, len(rows)):
+                measure(row, options.exchanges)
+        ends.close()
+    plain = median(rows[0].us)
+    print(f"{'CPU per exchange, µs':32}{'median':>8}{'least':>8}{'most':>8}{'added':>8}")
+    for row in rows:
+        middle = median(row.us)
+        print(
+            f"{row.name:32}{middle:8.0f}{min(row.us):8.0f}{max(row.us):8.0f}{middle - plain:8.0f}"
+        )
+    show_parts()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
