@@ -14,6 +14,7 @@ from random import Random
 
 import grpc
 
+from sidecar.config import NO_SECURITY, Security
 from sidecar.control import documents, envelopes, wire
 from sidecar.control.backoff import Backoff
 from sidecar.control.client import Client
@@ -74,11 +75,13 @@ def document(name: str = "chat", stable: object = 95, canary: object = 5) -> str
 class Sidecar:
     """A real client with a recorder where the engine would be."""
 
-    def __init__(self, address: str, keep: Path, node: str = "edge") -> None:
+    def __init__(
+        self, address: str, keep: Path, node: str = "edge", security: Security = NO_SECURITY
+    ) -> None:
         self.tables = []
         self.refuse: Exception | None = None
         backoff = Backoff(Random(7), first_s=0.01, limit_s=0.05)
-        self.client = Client(address, node, keep, self._swap, backoff)
+        self.client = Client(address, node, keep, self._swap, backoff, security=security)
 
     def _swap(self, table) -> None:
         if self.refuse:
@@ -119,11 +122,12 @@ async def serving(address: str, first: Snapshot) -> AsyncIterator[Server]:
 class Controller:
     """Keeper, store and server as the application wires them, the folder read when told."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, address: str = "", security: Security = NO_SECURITY) -> None:
         self.folder = root / "rollouts"
         self.folder.mkdir(exist_ok=True)
-        self.address = f"unix://{root / 'control.sock'}"
+        self.address = address or f"unix://{root / 'control.sock'}"
         self._root = root
+        self._security = security
 
     def write(self, file: str, text: str) -> None:
         (self.folder / file).write_text(text)
@@ -133,12 +137,13 @@ class Controller:
         with ThreadPoolExecutor(1) as pool:
             loop = asyncio.get_running_loop()
             store = Store(self._root / "controller.sqlite")
-            self.server = Server(self.address)
+            self.server = Server(self.address, security=self._security)
             self.keeper = Keeper(
                 store, self.server.publish, lambda call: loop.run_in_executor(pool, call)
             )
             await self.read()
             await self.server.start(RolloutService(self.keeper, lambda: self.server.sidecars))
+            self.address = self.server.address
             try:
                 yield self
             finally:
