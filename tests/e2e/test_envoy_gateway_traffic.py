@@ -147,6 +147,11 @@ def test_a_client_cannot_choose(client):
     assert client.status(**mesh_clients.UNDERSCORES) == (400, None)
 
 
+def test_the_doctor_has_no_finding(client):
+    printed = client.stack.canary("doctor", "--admin", client.stack.envoy.admin_url).output
+    assert printed.startswith("no findings")
+
+
 def test_without_the_sidecar_the_baseline_answers_even_those_who_ask_for_more():
     stack = Stack(Plan(name="gateway-down", adjust=gatewayed))
     with stack:

@@ -163,6 +163,8 @@ def test_the_pods_reach_each_other_and_are_reached(sidecar, controller):
     assert sidecar.started()
     changed = controller.run(*installed_canary(), "weights", "chat-model", "canary=50")
     assert "->  stable 50 %, canary 50 %" in changed.stdout, changed.stderr
+    seen = sidecar.run(*installed_canary(), "status")
+    assert (seen.returncode, "stable 50 %" in seen.stdout) == (0, True), seen.stdout + seen.stderr
     for pod in (sidecar, controller):
         with urlopen(f"http://{pod.env['CANARY_METRICS']}/metrics", timeout=5) as answer:
             assert b"canary_" in answer.read()

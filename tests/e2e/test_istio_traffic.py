@@ -153,6 +153,11 @@ def test_the_decision_stands_before_the_filters_that_look_at_the_route(stack):
     assert names == ["ext_proc", "grpc_stats", "fault", "cors", "router"]
 
 
+def test_the_doctor_has_no_finding(stack):
+    printed = stack.canary("doctor", "--admin", stack.envoy.admin_url).output
+    assert printed.startswith("no findings")
+
+
 def spoofed_without_sidecar(name, told):
     """Who answers the spoofers once the sidecar is dead."""
     with running(name, told) as stack:

@@ -51,15 +51,19 @@ def is_command_of_canary(words):
 
 
 def in_a_pod(words):
-    """`kubectl --namespace N exec TARGET -- canary ...`."""
+    """`kubectl --namespace N exec deployment/NAME [--container C] -- canary ...`."""
     options, inside = words[: words.index("--")], words[words.index("--") + 1 :]
-    kind, _, name = options[-1].partition("/")
-    found = kustomize.build(DEPLOY / "kubernetes" / "base")
-    [one] = [
-        each for each in found if each["metadata"]["name"] == name and each["kind"] == "Deployment"
-    ]
-    assert kind == "deployment"
-    assert one["metadata"]["namespace"] in options
+    flag, namespace, verb, target, *rest = options
+    assert (flag, verb, target.partition("/")[0]) == ("--namespace", "exec", "deployment")
+    found = {
+        (one["metadata"]["namespace"], one["metadata"]["name"]): one["spec"]["template"]["spec"]
+        for folder in ("base", "overlays/istio")
+        for one in kustomize.build(DEPLOY / "kubernetes" / folder)
+        if one["kind"] == "Deployment"
+    }
+    pod = found[namespace, target.partition("/")[2]]
+    containers = [one["name"] for one in [*pod["containers"], *pod.get("initContainers", [])]]
+    assert rest in ([], ["--container", containers[-1]])
     assert inside[0] == "canary"
     is_command_of_canary(inside[1:])
 

@@ -208,12 +208,16 @@ def test_the_control_stream_is_mutual_tls_from_a_secret(place):
     pod, container = pods()[place]
     volumes = {each["name"]: each for each in pod["spec"]["volumes"]}
     mounts = {each["mountPath"]: each for each in container["volumeMounts"]}
-    authority = "--tls-client-ca" if place == "controller" else "--tls-ca"
-    told = {name: path for name, path in flags(container).items() if name.startswith("--tls")}
+    words = {name.strip("-"): path for name, path in flags(container).items()}
+    variables = {
+        name.removeprefix("CANARY_").lower().replace("_", "-"): path
+        for name, path in environment(container).items()
+    }
+    told = {name: path for name, path in (words | variables).items() if name.startswith("tls")}
     assert told == {
-        "--tls-cert": "/etc/canary/tls/tls.crt",
-        "--tls-key": "/etc/canary/tls/tls.key",
-        authority: "/etc/canary/tls/ca.crt",
+        "tls-cert": "/etc/canary/tls/tls.crt",
+        "tls-key": "/etc/canary/tls/tls.key",
+        "tls-client-ca" if place == "controller" else "tls-ca": "/etc/canary/tls/ca.crt",
     }
     mount = mounts["/etc/canary/tls"]
     secret = f"canary-{'controller' if place == 'controller' else 'sidecar'}-tls"
