@@ -1,7 +1,8 @@
 """What is said about ourselves, each as a bound on a ratio that a run confirms or denies.
 
-A claim holds when the far end of the ratio's interval is within its bound, and is refuted when the
-near end is not. A claim about rows that were not measured is left out of the verdicts.
+A claim holds when the far end of the ratio's interval is within its bound and the ratio itself is
+so by more than A/A's noise; it is refuted when the same is true on the other side. A claim about
+rows that were not measured is left out of the verdicts.
 """
 
 from collections.abc import Sequence
@@ -32,12 +33,14 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """`holds`, `refuted`, or `undecided`: within the interval, or no noise is known."""
+        """`holds`, `refuted`, or `undecided`: too near the bound, or no noise is known."""
         if self.noise is None:
             return "undecided"
-        if self.ratio.high <= self.claim.at_most:
+        off = self.noise.noise
+        if max(self.ratio.high, self.ratio.middle * off) <= self.claim.at_most:
             return "holds"
-        return "refuted" if self.ratio.low > self.claim.at_most else "undecided"
+        refuted = min(self.ratio.low, self.ratio.middle / off) > self.claim.at_most
+        return "refuted" if refuted else "undecided"
 
 
 # The plain server knows one fixed rule; ours reads any table, and still must not cost more.

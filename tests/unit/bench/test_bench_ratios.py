@@ -141,6 +141,17 @@ def test_a_claim_holds_only_with_its_whole_interval(at_most, word):
     assert verdict.word == word
 
 
+def test_a_claim_within_the_noise_is_undecided():
+    # The reference is off by a factor of 1.5 against itself.
+    noisy = ROWS | {"ours" + AGAIN: [cell(15), cell(16.5), cell(15)]}
+    words = {}
+    for at_most in (0.05, 0.08, 0.12, 0.2):
+        claim = Claim("handler_us", "ours", ("slow",), at_most)
+        [verdict] = claims.judge(Figures(run_of(noisy)), [claim])
+        words[at_most] = verdict.word
+    assert words == {0.05: "refuted", 0.08: "undecided", 0.12: "undecided", 0.2: "holds"}
+
+
 def test_no_claim_without_its_noise():
     rows = {name: cells for name, cells in ROWS.items() if not name.endswith(AGAIN)}
     [verdict] = claims.judge(Figures(run_of(rows)), [Claim("handler_us", "ours", ("slow",), 0.9)])
