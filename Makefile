@@ -34,7 +34,7 @@ lint: build  ## ruff, mypy --strict, import-linter, cython-lint, and our C with 
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-logo
-	@.venv/bin/cython-lint native
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint native
 	@$(CC) -std=c11 -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror -O2 -fsyntax-only native/sc_*.c
 
 fmt: build  ## format the Python code
