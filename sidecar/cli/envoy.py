@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 import yaml
 
-from sidecar import rollout
+from sidecar import config, rollout
+from sidecar.cli.options import run_dir_option
 from sidecar.cli.rollouts import read
 from sidecar.errors import CanaryError
 from sidecar.extproc import bootstrap, fitting
@@ -18,7 +19,12 @@ _DEFAULTS = bootstrap.Options()
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--listen", default=_DEFAULTS.listen, show_default=True, help="Where clients come.")
 @click.option("--admin", default=_DEFAULTS.admin, show_default=True, help="Envoy's own interface.")
-@click.option("--ext-proc", default=_DEFAULTS.ext_proc, show_default=True, help="The sidecar.")
+@click.option(
+    "--ext-proc",
+    metavar="ADDRESS",
+    help="The sidecar.  [default: ext_proc.sock in the run directory]",
+)
+@run_dir_option
 @click.option(
     "--upstream",
     "upstreams",
@@ -45,7 +51,8 @@ def envoy(  # noqa: PLR0913, PLR0917 -- one parameter per flag
     paths: tuple[str, ...],
     listen: str,
     admin: str,
-    ext_proc: str,
+    ext_proc: str | None,
+    run_dir: str | None,
     upstreams: tuple[str, ...],
     access_log: str,
     otlp: str,
@@ -58,6 +65,7 @@ def envoy(  # noqa: PLR0913, PLR0917 -- one parameter per flag
         _check(check, rollouts)
         return
     named = bootstrap.parse_upstreams(upstreams)
+    ext_proc = ext_proc or config.settings(run_dir).listen
     options = bootstrap.Options(listen, admin, ext_proc, named, access_log, otlp, trace_percent)
     made = bootstrap.bootstrap(rollouts, options)
     click.echo(_header(paths, options, upstreams), nl=False)

@@ -260,6 +260,7 @@ def test_the_sidecars_own_cluster_cannot_be_a_variants():
 
 def test_the_committed_configuration_is_what_the_command_prints(monkeypatch):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("CANARY_RUN_DIR", "/run/canary")
     upstreams = [f"chat-model-{v}=127.0.0.1:{p}" for v, p in (("stable", 8081), ("canary", 8082))]
     flags = [word for text in upstreams for word in ("--upstream", text)]
     flags += ["--access-log", "/dev/stdout"]
