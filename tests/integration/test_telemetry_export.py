@@ -5,6 +5,7 @@ the log.
 """
 
 import contextlib
+import socket
 import time
 
 import grpc
@@ -133,6 +134,18 @@ def test_a_collector_that_comes_back_is_told_of_and_gets_what_is_new(house):
         wait_until("both told", lambda: up.log.read_text().count("exported again") == 2)
         assert up.stop() == 0
     assert up.log.read_text().count(NOT_EXPORTED) == 2
+
+
+def test_a_scraper_that_hangs_holds_up_no_other_and_no_end(house):
+    port = free_port()
+    house.env["CANARY_METRICS"] = f"127.0.0.1:{port}"
+    up = house.up()
+    with socket.create_connection(("127.0.0.1", port)) as hanging:
+        hanging.sendall(b"GET /metrics HTTP/1.1\r\n")
+        assert scrape(port)["canary_control_stream_connected"] == 1
+        begun = time.monotonic()
+        assert up.stop() == 0
+        assert time.monotonic() - begun < STOP_S
 
 
 def test_a_variable_that_cannot_be_meant_ends_the_start_with_a_remedy(house):

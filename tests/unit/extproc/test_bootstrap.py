@@ -252,8 +252,9 @@ def test_two_upstreams_for_one_cluster_are_refused():
         making.parse_upstreams(["a=127.0.0.1:1", "a=127.0.0.1:2"])
 
 
-def test_the_sidecars_own_cluster_cannot_be_a_variants():
-    variants = [{"name": "v", "weight": 1, "cluster": "canary_sidecar"}]
+@pytest.mark.parametrize("own", ["canary_sidecar", "canary_otlp"])
+def test_the_sidecars_own_cluster_cannot_be_a_variants(own):
+    variants = [{"name": "v", "weight": 1, "cluster": own}]
     with pytest.raises(BootstrapError, match="the sidecar's own"):
         made(document(variants=variants))
 
