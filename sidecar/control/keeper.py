@@ -8,12 +8,12 @@ time: whoever comes second sees what the first did.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from difflib import get_close_matches
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from sidecar import delivery
 from sidecar.control.documents import FileMistake, Scan
@@ -23,6 +23,8 @@ from sidecar.delivery import Change, Event, Origin, State
 from sidecar.errors import CanaryError
 from sidecar.routing import route_of
 
+_T = TypeVar("_T")
+_UNDER_WAY: set[asyncio.Task[Any]] = set()
 _log = logging.getLogger(__name__)
 
 
@@ -76,6 +78,9 @@ class Keeper:
 
     async def adopt(self, scan: Scan) -> None:
         """Take the folder as it was read. Raises CanaryError if that cannot be kept."""
+        await _to_its_end(self._adopt(scan))
+
+    async def _adopt(self, scan: Scan) -> None:
         async with self._one_at_a_time:
             self._note_mistakes(scan.mistakes)
             origin = Origin(_now(), "folder")
@@ -100,6 +105,15 @@ class Keeper:
         Raises CanaryError (UnknownRolloutError, and what `delivery.set_weights` raises) if the
         change is refused or cannot be kept: then nothing happened.
         """
+        return await _to_its_end(self._set_weights(name, weights, origin, expected_revision))
+
+    async def _set_weights(
+        self,
+        name: str,
+        weights: Mapping[str, Decimal],
+        origin: Origin,
+        expected_revision: int | None,
+    ) -> Accepted:
         async with self._one_at_a_time:
             before = self.states.get(name)
             if before is None:
@@ -155,6 +169,18 @@ def _resources(states: Iterable[State]) -> dict[str, Resource | None]:
         else Resource.of(route_of(state.document.rollout, state.in_force))
         for state in states
     }
+
+
+async def _to_its_end(change: Coroutine[Any, Any, _T]) -> _T:
+    """Finish a change that began, whoever stops waiting for it.
+
+    A caller's deadline cancels its handler. Between the store's commit and memory that would leave
+    the two apart for good.
+    """
+    task = asyncio.create_task(change)
+    _UNDER_WAY.add(task)
+    task.add_done_callback(_UNDER_WAY.discard)
+    return await asyncio.shield(task)
 
 
 def _unknown(name: str, known: Iterable[str]) -> UnknownRolloutError:
