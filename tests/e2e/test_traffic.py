@@ -23,7 +23,7 @@ from bench.lab.stack import Plan, Stack
 pytestmark = pytest.mark.envoy
 
 STABLE, CANARY = "chat-model-stable", "chat-model-canary"
-USERS = 400
+USERS = 200
 RATE = 200.0
 COHORT = {
     percent: oracle.cohort("chat-model", map(user, range(USERS)), oracle.share(percent, 100))

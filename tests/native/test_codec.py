@@ -121,6 +121,22 @@ def test_the_last_kind_of_a_message_with_two_wins():
     assert TABLE.answer(body + MESSAGE) == TABLE.answer(MESSAGE)
 
 
+def test_headers_of_a_kind_that_was_overruled_are_forgotten():
+    body = bytes(ext_proc.ProcessingRequest(request_body=ext_proc.HttpBody(body=b"x")))
+    other = request_headers([(":path", b"/"), ("x-user-id", b"u2")])
+    assert TABLE.answer(MESSAGE + body + other) == TABLE.answer(other)
+
+
+def test_attributes_of_other_filters_are_not_the_clients_address():
+    route = Route("r", (UnitSource("client_address"),), b"s", (Variant("a", 1),))
+    table = Table(compile_table([route], "v"))
+    [(_, _, reason, _, _)] = table.decide(MESSAGE)
+    assert reason == "weight"
+    elsewhere = MESSAGE.replace(b"envoy.filters.http.ext_proc", b"envoy.filters.http.ext_prox")
+    [(_, _, reason, _, _)] = table.decide(elsewhere)
+    assert reason == "no_unit"
+
+
 MALFORMED = {
     "truncated tag": b"\x80",
     "truncated length": b"\x12\x80",

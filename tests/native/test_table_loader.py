@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from messages import TABLES, request_headers
 
-from sidecar.routing import Route, RouteError, Table, UnitSource, Variant, compile_table
+from sidecar.routing import Route, RouteError, Table, UnitSource, Variant, compile_table, twin
 
 UNIT = (UnitSource("header", "x-user-id"),)
 CHAT = Route("chat", UNIT, b"salt", (Variant("stable", 95), Variant("canary", 5)), ("a.b",), "/v1")
@@ -30,6 +30,9 @@ DAMAGE = {
     "magic": (b"SCT1", b"SCT2", "not a routing table"),
     "rollout name": (b"\x04\x00chat", b"\x04\x00ch\rt", "DNS label"),
     "variant name": (b"canary", b"can\nry", "DNS label"),
+    "empty name": (b"\x06\x00canary", b"\x00\x00", "empty or too long"),
+    "long name": (b"\x06\x00canary", b"\x40\x00" + b"c" * 64, "empty or too long"),
+    "slot of all the weight": (b"\xff\x02\x06\x00stable", b"\x02\x02\x06\x00stable", "not exist"),
     "prefix": (b"/v1", b"/v/", "path prefix"),
     "source kind": (b"\x01\x09\x00x-user-id", b"\x09\x09\x00x-user-id", "kind of unit source"),
     "overlap": (SHARES, b"\xff" * 8, "overlap"),
@@ -93,6 +96,15 @@ def test_ten_thousand_rollouts_are_found_by_host_and_path():
                 [(":path", b"/p%d/x/y" % at), (":authority", host.encode()), ("x-user-id", b"u")]
             )
             assert [decision[0] for decision in table.decide(message)] == [f"r-{at}"]
+
+
+@pytest.mark.parametrize(("length", "speaks"), [(255, True), (256, False)])
+def test_a_host_longer_than_255_bytes_fits_no_host(length, speaks):
+    wild = Route("wild", UNIT, b"s", CHAT.variants, hosts=("*.b",))
+    host = b"c" * (length - 2) + b".b"
+    headers = [(":path", b"/"), (":authority", host), ("x-user-id", b"u")]
+    native = Table(compile_table([wild], "v")).decide(request_headers(headers))
+    assert bool(native) == bool(twin.decide([wild], twin.Request(headers))) == speaks
 
 
 def test_several_rollouts_speak_in_the_order_of_their_names():
