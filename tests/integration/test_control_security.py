@@ -212,6 +212,31 @@ def test_who_is_recorded_by_the_certificate_whatever_the_caller_says(town):
     asyncio.run(dialogue())
 
 
+def test_a_connection_that_stays_is_cut_so_that_a_dropped_authority_counts(town):
+    async def dialogue():
+        pair = town.authority.signs(WEB)
+        credentials = grpc.ssl_channel_credentials(town.authority.pem, pair.key, pair.cert)
+        options = [*wire.CLIENT_OPTIONS, ("grpc.ssl_target_name_override", CONTROLLER)]
+        async with (
+            town.controller(max_connection_age=0.5) as controller,
+            grpc.aio.secure_channel(controller.address, credentials, options) as channel,
+        ):
+            codes = []
+
+            async def again():
+                codes.append(await channel.stream_stream(envelopes.METHOD)().code())
+
+            await again()
+            put(town.root / "ca.crt", town.stranger.pem)
+            async with asyncio.timeout(20):
+                while codes[-1] is grpc.StatusCode.OK:
+                    await again()
+            assert codes[:1] == [grpc.StatusCode.OK]
+            assert codes[-1] is grpc.StatusCode.UNAVAILABLE
+
+    asyncio.run(dialogue())
+
+
 @pytest.mark.parametrize("tls", [True, False])
 def test_tokens_are_asked_for_and_say_what_may_be_done(town, tls):
     async def dialogue():
