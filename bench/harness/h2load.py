@@ -1,8 +1,8 @@
 """Load from h2load (nghttp2): HTTP/1.1, closed-loop or at a fixed rate, every request logged.
 
 The users travel in the URI, because h2load varies nothing else. At a fixed rate each of many
-connections has a request every INTERVAL_S, and connections begin spread over that interval, so
-arrivals are even down to h2load's own resolution of one millisecond. A request leaves when it is
+connections has a request every INTERVAL_S, and connections begin spread over time, so arrivals are
+about as even as h2load's own resolution of one millisecond allows. A request leaves when it is
 due unless the one before it on the same connection is unanswered for a whole interval; that the
 rate was kept is checked, not assumed.
 """
@@ -71,20 +71,18 @@ def paced(address: str, work: Path, *, requests: int, rate: float) -> Answers:
 def kept(answers: Answers, rate: float) -> bool:
     """Whether the answers came at the rate asked for; not asked of less than a second of load."""
     due_s = answers.asked / rate
-    return due_s < 1 or answers.elapsed_s <= due_s / RATE_KEPT + INTERVAL_S
+    return due_s < 1 or answers.elapsed_s <= due_s / RATE_KEPT + 2 * INTERVAL_S
 
 
 def spread(rate: float) -> tuple[int, int, int]:
     """Return how many clients keep `rate`, and how to begin them: so many at once every so many ms.
 
-    Together they have begun after one interval, within 2 %.
+    Few at once, because clients that begin together ask together for ever; what takes longer than
+    one interval (never two) goes on into the next, where it meets the first ones' second requests.
     """
-    at_once, period_ms = next(
-        (many, period)
-        for many in range(1, ceil(rate) + 1)
-        if (period := round(1000 * many / rate)) and abs(1000 * many / period / rate - 1) < 0.02
-    )
-    return max(at_once, round(rate * INTERVAL_S)), at_once, period_ms
+    at_once = max(1, int(rate / 1000))
+    period_ms = max(1, ceil(1000 / rate))
+    return max(1, round(rate * INTERVAL_S)), at_once, period_ms
 
 
 def _run(
