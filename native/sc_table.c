@@ -26,6 +26,7 @@ typedef struct {
   sc_str prefix;
   uint32_t host_id;
   uint32_t head; /* first link of the chain; NONE: the slot is free */
+  uint32_t tail; /* last link: chains keep the rollouts' order */
 } path_slot;
 
 typedef struct {
@@ -141,10 +142,12 @@ static bool add_host(cursor *c, sc_table *t, uint32_t rollout, sc_str host, sc_s
 {
   if (t->used_links == t->n_hosts) return refuse(c, "more hosts than announced");
   path_slot *slot = path_at(t, host_id(t, host), prefix);
+  t->links[t->used_links] = (link){rollout, NONE};
   if (slot->head == NONE)
-    *slot = (path_slot){prefix, host_id(t, host), NONE};
-  t->links[t->used_links] = (link){rollout, slot->head};
-  slot->head = t->used_links++;
+    *slot = (path_slot){prefix, host_id(t, host), t->used_links, t->used_links};
+  else
+    t->links[slot->tail].next = t->used_links;
+  slot->tail = t->used_links++;
   return true;
 }
 
@@ -245,7 +248,7 @@ static int allocate(sc_table *t)
     return SC_ERR_NOMEM;
   for (uint32_t i = 0; i < slots; i++) {
     t->host_slots[i] = (host_slot){{NULL, 0}, NONE};
-    t->path_slots[i] = (path_slot){{NULL, 0}, NONE, NONE};
+    t->path_slots[i] = (path_slot){{NULL, 0}, NONE, NONE, NONE};
   }
   return 0;
 }
@@ -320,8 +323,8 @@ const sc_rollout *sc_table_rollout(const sc_table *t, uint32_t at) { return &t->
 
 /* ---- matching ------------------------------------------------------------------------------- */
 
-/* Kept in order and without repeats by insertion: few rollouts speak for one request, and chains
- * come in descending order, so an insertion rarely moves much. */
+/* Kept in order and without repeats by insertion: each chain is in order itself, so only where
+ * several chains meet does an insertion move anything. */
 static int add_match(sc_matches *m, uint32_t rollout)
 {
   size_t at = m->len;

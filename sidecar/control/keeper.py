@@ -21,6 +21,7 @@ from sidecar.control.offload import MANY, off_loop_if
 from sidecar.control.snapshot import Resource, Snapshot
 from sidecar.delivery import Change, Event, Origin, State
 from sidecar.errors import CanaryError
+from sidecar.rollout import moves
 from sidecar.routing import route_of
 
 _T = TypeVar("_T")
@@ -133,6 +134,7 @@ class Keeper:
         await self._blocking(lambda: self._store.commit(changes))
         kept_at_unix_ns = time.time_ns()
         for change in changes:
+            _warn_who_moves(self.states.get(change.state.name), change.state)
             self.states[change.state.name] = change.state
             self.last_events[change.state.name] = change.event
             _log_change(change)
@@ -189,6 +191,14 @@ def _unknown(name: str, known: Iterable[str]) -> UnknownRolloutError:
     return UnknownRolloutError(
         f"there is no rollout {name!r}", remedy=f"{hint}`canary status` lists them"
     )
+
+
+def _warn_who_moves(before: State | None, after: State) -> None:
+    """Say what else than weights moves people: it is allowed, but never silent."""
+    if before is None or before.retired or after.retired:
+        return
+    for sentence in moves(before.document.rollout, after.document.rollout):
+        _log.warning("people move", extra={"rollout": after.name, "because": sentence})
 
 
 def _log_change(change: Change) -> None:

@@ -1,8 +1,9 @@
 """The transitions of a rollout's state: adopt a document, set weights, retire.
 
 The document owns how a launch starts; the state owns the weights in force. So a new generation
-whose declared weights are unchanged keeps the running weights, changed ones take effect, and a
-rollout that comes back resumes where it stood. Nothing changes without an event.
+whose declared weights are unchanged keeps the running weights, and changed ones take effect. A
+document that comes back as it was resumes where it stood; one that comes back changed is another
+launch and starts as declared. Nothing changes without an event.
 """
 
 from collections.abc import Mapping
@@ -31,7 +32,8 @@ def adopt(state: State | None, document: Document, origin: Origin) -> Change | N
     same = (known.generation, known.file) == (document.generation, document.file)
     if same and not state.retired:
         return None
-    running = _running(state, document)
+    another_launch = state.retired and known.generation != document.generation
+    running = None if another_launch else _running(state, document)
     after = document.weights if running is None else running
     if state.retired:
         kind = Kind.RESTORED

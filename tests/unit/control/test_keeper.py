@@ -62,3 +62,19 @@ def test_a_caller_that_gives_up_during_the_commit_leaves_memory_and_store_in_ste
     assert store.states() == states
     assert len(published) == 3
     store.close()
+
+
+def test_a_document_that_moves_people_is_taken_and_says_why(tmp_path, caplog):
+    async def scenario():
+        async def at_once(call):
+            return call()
+
+        keeper = Keeper(Store(tmp_path / "db"), lambda _: None, at_once)
+        for text in (DOCUMENT, DOCUMENT.replace("x-user-id", "x-account")):
+            (tmp_path / "chat.yaml").write_text(text)
+            await keeper.adopt(documents.scan(tmp_path))
+        keeper._store.close()
+
+    asyncio.run(scenario())
+    [said] = [record for record in caplog.records if record.message == "people move"]
+    assert (said.rollout, "unit" in said.because) == ("chat", True)

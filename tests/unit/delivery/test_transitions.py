@@ -126,6 +126,14 @@ def test_a_retired_rollout_that_returns_with_other_weights_takes_them():
     assert back.state.in_force == {"stable": 99, "canary": 1}
 
 
+def test_a_retired_rollout_that_returns_otherwise_changed_starts_as_declared():
+    gone = delivery.retire(running(declared(stable=95, canary=5), canary=100), origin(1)).state
+    another = document(path="/v2", stable=95, canary=5)
+    back = delivery.adopt(gone, another, origin(2))
+    assert back.state.in_force == {"stable": 95, "canary": 5}
+    assert back.event.kind == Kind.RESTORED
+
+
 def test_a_retired_rollout_takes_no_weights():
     gone = delivery.retire(declared(stable=95, canary=5), origin()).state
     with pytest.raises(RetiredError, match="its document is gone") as refused:
