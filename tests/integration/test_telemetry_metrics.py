@@ -152,7 +152,7 @@ def test_the_histogram_is_cumulative_or_delta_as_the_environment_says(house, pre
 
 
 def test_a_document_of_many_rollouts_is_measured_whole(house):
-    names = [f"r-{n}" for n in range(1500)]
+    names = [f"r-{n}" for n in range(2100)]
     house.write(text="---\n".join(document(name) for name in names))
     port = free_port()
     house.env["CANARY_METRICS"] = f"127.0.0.1:{port}"
