@@ -1,8 +1,8 @@
 """What the files declare against what stands: which documents to adopt, which rollouts to retire.
 
 A file with a fault declares nothing and withdraws nothing: its rollouts stay as they were last
-good. A rollout is retired only when its document is surely gone, that is when the folder could be
-read and no faulty file may be the one that holds it now.
+good. A rollout is retired only when its document is surely gone, that is when the whole folder
+could be read: any faulty file may be the one that holds it now.
 """
 
 from collections.abc import Mapping
@@ -31,18 +31,12 @@ def reconcile(states: Mapping[str, State], declared: Declared, origin: Origin) -
         for name, document in declared.documents.items()
         if not _held_back(states.get(name), declared)
     ]
-    gone = [s for name, s in states.items() if name not in declared.documents]
-    if _may_retire(states, declared):
-        changes += [retire(s, origin) for s in gone if s.document.file not in declared.faulty]
+    if declared.complete and not declared.faulty:
+        gone = (s for name, s in states.items() if name not in declared.documents)
+        changes += [retire(s, origin) for s in gone]
     return [change for change in changes if change is not None]
 
 
 def _held_back(state: State | None, declared: Declared) -> bool:
     """Whether the rollout's own file is faulty, so that a second claim to it must wait."""
     return state is not None and not state.retired and state.document.file in declared.faulty
-
-
-def _may_retire(states: Mapping[str, State], declared: Declared) -> bool:
-    """Say whether anything is surely gone: a faulty file that nobody knows may be a renamed one."""
-    known = {state.document.file for state in states.values()}
-    return declared.complete and declared.faulty <= known

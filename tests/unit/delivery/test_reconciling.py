@@ -87,3 +87,8 @@ def test_what_comes_back_resumes_with_its_running_weights(states):
     both = declared(document("chat", "chat.yaml"), document("shop", "shop.yaml"))
     assert after(gone, both)["shop"].in_force == {"stable": 60, "canary": 40}
     assert kinds(gone, both) == {"shop": Kind.RESTORED}
+
+
+def test_a_document_that_moved_into_a_file_with_a_typo_is_not_retired(states):
+    merged = declared(faulty=frozenset({"shop.yaml"}))
+    assert reconcile(states, merged, ORIGIN) == []
