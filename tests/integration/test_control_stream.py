@@ -207,6 +207,7 @@ def test_a_refused_update_keeps_the_table_and_both_sides_say_why(root, address):
             assert server.sidecars[0].last_nack.reason == "no room for this table"
             assert server.sidecars[0].last_nack.version == bad.version
             assert sidecar.client.last_nack.reason == "no room for this table"
+            assert sidecar.client.nacks == 1
             assert server.sidecars[0].acked_version == first.version
             assert sidecar.version == sidecar.client.holdings.version == first.version
             sidecar.refuse = None
