@@ -95,8 +95,9 @@ def _change(kind: Kind, before: Weights, state: State, origin: Origin) -> Change
 def _running(state: State, document: Document) -> Weights | None:
     """Carry the weights in force over to the document; None if its declared weights changed.
 
-    A variant declared at weight 0 may join, and one that has no weight in force may leave,
-    without moving anybody: that alone is no change of weights.
+    A variant declared at weight 0 may join, and one that has no weight in force may leave, both
+    at no weight: that alone is no change of weights. (It may still move people, where a later
+    variant changes its slot; `rollout.moves` says so.)
     """
     old, new = state.document.weights, document.weights
     same = all(old[name] == new[name] for name in old.keys() & new.keys())
