@@ -17,49 +17,38 @@ REACHED, ENDED_OTHERWISE, TIMED_OUT = 0, 3, 4
 PHASES = ("pending", "running", "paused", "promoted", "rolledback", "error", "inconclusive")
 _INTERVAL_S = 0.5
 
-_WORDS = {
-    "pause": (
-        "PAUSE",
-        "Stop the launch of rollout NAME where it is.\n\nThe weights stay, and so does the guard:"
-        " it takes a harmful candidate out of a paused launch too.",
-    ),
-    "resume": (
-        "RESUME",
-        "Let the paused launch of rollout NAME go on.\n\nThe hold goes on where it stopped. Where"
-        " weights were moved by hand, it goes on from the step that they amount to.",
-    ),
-    "promote": (
-        "PROMOTE",
-        "Give everybody the candidate of rollout NAME, at once.\n\nWhatever steps are left, and"
-        " whatever they wait for.",
-    ),
-    "abort": (
-        "ABORT",
-        "End the launch of rollout NAME: everybody gets the baseline.\n\nOnly while it is under"
-        " way; `canary rollback` undoes a finished one too.",
-    ),
-    "rollback": (
-        "ROLL_BACK",
-        "Take the candidate of rollout NAME out: everybody gets the baseline.\n\nFrom wherever the"
-        " launch stands, also after it was promoted.",
-    ),
-    "approve": (
-        "APPROVE",
-        "Approve the next step of rollout NAME, where it asks for that.\n\nIt begins once"
-        " everything else it waits for is there too.",
-    ),
-    "launch": (
-        "LAUNCH",
-        "Begin another launch of rollout NAME, after one that is over.\n\nFrom nobody; spec.relaunch"
-        " says whether the same people come first.",
-    ),
+_ACTIONS = {"rollback": "ROLL_BACK"}
+_HELP = {
+    "pause": """Stop the launch of rollout NAME where it is.
+
+    The weights stay, and so does the guard: it takes a harmful candidate out of a paused launch
+    too.""",
+    "resume": """Let the paused launch of rollout NAME go on.
+
+    The hold goes on where it stopped. Where weights were moved by hand, it goes on from the step
+    that they amount to.""",
+    "promote": """Give everybody the candidate of rollout NAME, at once.
+
+    Whatever steps are left, and whatever they wait for.""",
+    "abort": """End the launch of rollout NAME: everybody gets the baseline.
+
+    Only while it is under way; `canary rollback` undoes a finished one too.""",
+    "rollback": """Take the candidate of rollout NAME out: everybody gets the baseline.
+
+    From wherever the launch stands, also after it was promoted.""",
+    "approve": """Approve the next step of rollout NAME, where it asks for that.
+
+    It begins once everything else it waits for is there too.""",
+    "launch": """Begin another launch of rollout NAME, after one that is over.
+
+    From nobody; spec.relaunch says whether the same people come first.""",
 }
 
 
 def _command(word: str) -> click.Command:
-    name, text = _WORDS[word]
+    action = f"ACTION_{_ACTIONS.get(word, word.upper())}"
 
-    @click.command(word, help=text)
+    @click.command(word, help=_HELP[word])
     @click.argument("rollout", metavar="NAME")
     @click.option("--why", default="", metavar="TEXT", help="Why; kept in the record.")
     @click.option(
@@ -74,13 +63,12 @@ def _command(word: str) -> click.Command:
     def command(rollout: str, why: str, if_revision: int | None, **given: Any) -> None:
         from sidecar.cli import launches  # noqa: PLC0415 - `--help` need not load gRPC
         from sidecar.control import calls  # noqa: PLC0415
-        from sidecar.control.pb import control_pb2 as pb  # noqa: PLC0415
 
         settings = config.settings(**given)
         reply = calls.act(
             settings.control,
             rollout,
-            pb.Action.Value(f"ACTION_{name}"),
+            action,
             reason=why,
             expected_revision=if_revision,
             security=settings.security,

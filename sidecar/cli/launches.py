@@ -138,9 +138,14 @@ def _time_left(progress: pb.Progress) -> str:
 def _span(seconds: float) -> str:
     minutes, left = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return " ".join(
-        f"{count} {unit}" for count, unit in ((hours, "h"), (minutes, "min"), (left, "s")) if count
-    ) or "0 s"
+    return (
+        " ".join(
+            f"{count} {unit}"
+            for count, unit in ((hours, "h"), (minutes, "min"), (left, "s"))
+            if count
+        )
+        or "0 s"
+    )
 
 
 def _guardrails(console: Console, progress: pb.Progress) -> None:

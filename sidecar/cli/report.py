@@ -65,11 +65,14 @@ def show(
 
 def _controller(console: Console, status: pb.ControllerStatus) -> None:
     console.print(f"[bold]controller[/]  table {status.version}")
-    table = _table("rollout", "in force", "declared", "revision", "generation", "last change")
+    table = _table(
+        "rollout", "in force", "launch", "declared", "revision", "generation", "last change"
+    )
     for one in status.rollouts:
         table.add_row(
             one.name,
             "[red]retired: baseline for all[/]" if one.retired else shares(one.in_force),
+            _launch(one),
             shares(one.declared),
             str(one.revision),
             one.generation,
@@ -79,6 +82,13 @@ def _controller(console: Console, status: pb.ControllerStatus) -> None:
     for mistake in status.mistakes:
         console.print(f"[red]refused[/] {escape(mistake.message)}", soft_wrap=True)
     _connections(console, status)
+
+
+def _launch(one: pb.RolloutStatus) -> str:
+    """Say how far its launch is; where there is none, weights move by hand."""
+    if not one.HasField("progress"):
+        return "by hand"
+    return f"{one.progress.phase} {one.progress.step}/{one.progress.steps}"
 
 
 def _connections(console: Console, status: pb.ControllerStatus) -> None:

@@ -57,13 +57,13 @@ def set_weights(  # noqa: PLR0913 - a request has its parts
 def act(  # noqa: PLR0913 - a request has its parts
     address: str,
     rollout: str,
-    action: pb.Action,
+    action: str,
     *,
     reason: str = "",
     expected_revision: int | None = None,
     security: Security = NO_SECURITY,
 ) -> pb.ActResponse:
-    """Move a launch. Raises UnreachableError or RefusedError."""
+    """Move a launch; `action` is a name of pb.Action. Raises UnreachableError or RefusedError."""
     request = pb.ActRequest(
         rollout=rollout,
         action=action,

@@ -78,7 +78,7 @@ class Driver:
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
 
     async def tick(self, now: datetime, monotonic_s: float) -> None:
-        """Tell every launch under way what time it is. Raises CanaryError if that cannot be kept."""
+        """Tell every launch under way the time. Raises CanaryError if that cannot be kept."""
         origin = Origin(now, WHO)
         if by := self._jump(now, monotonic_s):
             _log.warning("the clock jumped", extra={"by_s": by.total_seconds()})

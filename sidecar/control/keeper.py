@@ -217,9 +217,7 @@ class Keeper:
 
 def _resources(states: Iterable[State]) -> dict[str, Resource | None]:
     """Encode each state's resource; a retired rollout has none."""
-    return {
-        state.name: None if state.retired else Resource.of(_route(state)) for state in states
-    }
+    return {state.name: None if state.retired else Resource.of(_route(state)) for state in states}
 
 
 def _route(state: State) -> Route:

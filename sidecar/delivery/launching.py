@@ -48,9 +48,7 @@ def first(document: Document, now: datetime) -> _Standing:
     return begun(plan, document.weights, now, launch=1)
 
 
-def begun(
-    plan: Plan, names: Weights, now: datetime, *, launch: int
-) -> tuple[Weights, Progress]:
+def begun(plan: Plan, names: Weights, now: datetime, *, launch: int) -> tuple[Weights, Progress]:
     """Begin a launch: nobody has the candidate yet."""
     progress = Progress(Phase.PENDING, now, now, now, launch=launch)
     return shares(plan, names, Decimal(0)), progress

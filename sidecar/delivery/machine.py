@@ -35,6 +35,7 @@ from sidecar.delivery.progress import (
     Progress,
     Tick,
     Verdict,
+    WaitKind,
 )
 from sidecar.delivery.state import Change, Kind, Origin, State, Weights, moved
 from sidecar.delivery.transitions import RetiredError
@@ -157,7 +158,7 @@ def _advance(case: _Case, judgement: Judgement | None) -> Change:
 
 
 def _settle(
-    case: _Case, kinds: set[str], judgement: Judgement | None, why: str
+    case: _Case, kinds: set[WaitKind], judgement: Judgement | None, why: str
 ) -> Change | None:
     """Say by the phase why a step whose hold is over does not go on."""
     progress = case.progress

@@ -30,7 +30,7 @@ def adopt(state: State | None, document: Document, origin: Origin) -> Change | N
     """Take a document as it stands in its file; None if that changes nothing."""
     if state is None:
         in_force, progress = launching.first(document, origin.at)
-        first = State(document, in_force, 1, False, origin.at, progress)  # noqa: FBT003
+        first = State(document, in_force, 1, False, origin.at, progress)
         return moved(Kind.DECLARED, None, first, origin, "")
     known = state.document
     same = (known.generation, known.file) == (document.generation, document.file)

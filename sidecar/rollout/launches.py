@@ -23,7 +23,7 @@ _GUARDRAILS: Loc = ("spec", "guardrails")
 _ALWAYS = (1 << WEEK_MIN) - 1
 _RATES = {"pp", "%"}
 _TIMES = {"%", "us", "ms", "s"}
-_UNIT = re.compile(r"[a-zA-Z%]*$")
+_UNIT = re.compile(r"[a-zA-Z%]*\Z")
 
 
 def about_launch(document: Parsed) -> Iterator[Problem]:
@@ -97,9 +97,7 @@ def _candidate(document: Parsed, spec: Fields) -> Iterator[Problem]:
     yield from _bystanders(document, variants, said)
 
 
-def _bystanders(
-    document: Parsed, variants: list[tuple[str, Any]], said: Any
-) -> Iterator[Problem]:
+def _bystanders(document: Parsed, variants: list[tuple[str, Any]], said: Any) -> Iterator[Problem]:
     """Refuse a third variant with traffic: steps share it all between two."""
     candidate = said if said is not None else variants[1][0] if len(variants) > 1 else None
     for index, (name, weight) in enumerate(variants):
@@ -170,7 +168,9 @@ def _one_switch(document: Parsed, weights: list[Any]) -> Iterator[Problem]:
 
 
 class _Stop(NamedTuple):
-    index: int
+    """A step and its place in the list."""
+
+    place: int
     step: Step
 
 
@@ -219,7 +219,7 @@ def _hold(document: Parsed, stop: _Stop, after: _Stop | None) -> Iterator[Proble
     if opens and not ended & ends:
         yield _problem(
             document,
-            (*_STEPS, stop.index, "hold"),
+            (*_STEPS, stop.place, "hold"),
             f"a hold of {stop.step.hold} that begins in the window always ends outside"
             f"{' this one or the next' if after and ends != opens else ' it'}"
             f" ({_said(window)})",
@@ -262,7 +262,7 @@ def _units(document: Parsed, loc: Loc, metric: str, guardrail: Fields) -> Iterat
         ("limit", {"%"} if rate else _TIMES - {"%"}, "5%" if rate else "500ms"),
     ):
         text = guardrail.get(field)
-        unit = text[_UNIT.search(text).start() :] if isinstance(text, str) else ""  # type: ignore[union-attr]
+        unit = _UNIT.findall(text)[0] if isinstance(text, str) else ""
         if unit in _RATES | _TIMES and unit not in units:
             yield _problem(
                 document,

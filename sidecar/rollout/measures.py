@@ -99,7 +99,9 @@ def _duration(value: str) -> str:
 def _timeout(value: str) -> str:
     kept = _duration(value)
     if not timedelta(0) < duration(kept) <= MAX_TIMEOUT:
-        refuse(f"{shown(value)} is no timeout", f"write more than 0s, at most {spoken(MAX_TIMEOUT)}")
+        refuse(
+            f"{shown(value)} is no timeout", f"write more than 0s, at most {spoken(MAX_TIMEOUT)}"
+        )
     return kept
 
 

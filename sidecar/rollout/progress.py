@@ -88,6 +88,12 @@ class Window(Part):
     )
 
 
+def _percent(value: Decimal) -> Decimal:
+    if value > WHOLE:
+        texts.refuse(f"is {value:f}, more than 100", "it is per cent of the traffic")
+    return value
+
+
 # No written gate or window is like these.
 NO_GATE = Gate.model_construct(url="", timeout="10s")
 NO_WINDOW = Window()
@@ -100,7 +106,7 @@ class Step(Part):
 
     weight: Annotated[
         texts.Weight,
-        AfterValidator(lambda value: _percent(value)),
+        AfterValidator(_percent),
         WithJsonSchema({"type": "number", "minimum": 0, "maximum": 100}),
     ] = Field(description="Per cent of the traffic for the candidate.", examples=[5])
     hold: measures.Duration = Field(
@@ -209,12 +215,6 @@ class Notification(Part):
         description="A file on the controller that holds such an address, where it is a secret.",
         examples=["/etc/canary/slack-url"],
     )
-
-
-def _percent(value: Decimal) -> Decimal:
-    if value > WHOLE:
-        texts.refuse(f"is {value:f}, more than 100", "it is per cent of the traffic")
-    return value
 
 
 def canonical(spec: Any) -> dict[str, Any]:

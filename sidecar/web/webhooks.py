@@ -30,9 +30,7 @@ class Webhooks:
         """Let go of every connection."""
         await self._session.close()
 
-    async def ask(
-        self, url: str, timeout_s: float, body: Mapping[str, Any]
-    ) -> tuple[bool, str]:
+    async def ask(self, url: str, timeout_s: float, body: Mapping[str, Any]) -> tuple[bool, str]:
         """POST `body` as JSON; return whether the answer is a yes (2xx), and what it said.
 
         Never raises for what the other side does: that is a no, and its words say why.
