@@ -14,8 +14,6 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
-
 from launch_lab import START, text
 
 from sidecar.control import codec, documents, keeper
@@ -129,7 +127,7 @@ def main(root: Path, *, harm: bool) -> None:
         made.append(outcome(place, lives(place, fatal, harm=harm)))
         if not made[-1]["killed"]:
             break
-    print(json.dumps(made))
+    sys.stdout.write(json.dumps(made))
 
 
 if __name__ == "__main__":

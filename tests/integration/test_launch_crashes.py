@@ -1,7 +1,8 @@
-"""SIGKILL before and after every commit and every emitted weight: nothing skipped, nothing twice."""
+"""SIGKILL around every commit and every emitted weight: nothing skipped, nothing twice."""
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ def test_a_killed_controller_neither_skips_nor_repeats_a_step_nor_loses_a_weight
         text=True,
         timeout=100,
         check=False,
+        env={**os.environ, "PYTHONPATH": f"{CRASHING.parents[1]}:{CRASHING.parents[2]}"},
     )
     assert run.returncode == 0, run.stderr
     made = json.loads(run.stdout)
