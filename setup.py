@@ -49,7 +49,7 @@ def pkg_config(package: str, debian: str) -> tuple[list[str], list[str]]:
         ]
     except (OSError, subprocess.CalledProcessError):
         raise SystemExit(
-            f"setup.py: {package} is missing. On Debian or Ubuntu: apt-get install {debian} pkg-config"
+            f"setup.py: {package} is missing: apt-get install {debian} pkg-config"
         ) from None
     return found[0], found[1]
 
@@ -70,7 +70,9 @@ def flags() -> tuple[list[str], list[str]]:
     return compile_flags, link_flags
 
 
-def extension(name: str, glue: str, sources: list[str], libraries: list[tuple[str, str]]) -> Extension:
+def extension(
+    name: str, glue: str, sources: list[str], libraries: list[tuple[str, str]]
+) -> Extension:
     compile_flags, link_flags = flags()
     for package, debian in libraries:
         cflags, libs = pkg_config(package, debian)
@@ -91,7 +93,7 @@ TRANSPORT = ["buf", "conn", "edition", "extproc", "health", "ring", "sampling", 
 
 
 def extensions() -> list[Extension]:
-    """The core, and the transport with a copy of the core's C: a table made by one is read by the other."""
+    """The core, and the transport with a copy of its C: a table made by one is read by the other."""
     transport = [f"native/sc_{noun}.c" for noun in TRANSPORT]
     every = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c"))
     core = [path for path in every if path not in transport]

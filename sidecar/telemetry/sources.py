@@ -42,8 +42,10 @@ Sample = tuple[str, str, str, str, int, int, int, str, int, int]
 
 
 class Sampling(NamedTuple):
-    """Which decisions are sampled: as the parent is, where there is one and `follow_parent`;
-    else every one, or those whose trace id's low 64 bits are below `bound`.
+    """Which decisions are sampled.
+
+    As the parent is, where there is one and `follow_parent`; else every one, or those whose trace
+    id's low 64 bits are below `bound`.
     """
 
     follow_parent: bool
