@@ -93,7 +93,7 @@ TRANSPORT = ["buf", "conn", "edition", "extproc", "health", "ring", "sampling", 
 
 
 def extensions() -> list[Extension]:
-    """The core, and the transport with a copy of its C: a table made by one is read by the other."""
+    """The core, and the transport with a copy of its C, to read the tables that the core made."""
     transport = [f"native/sc_{noun}.c" for noun in TRANSPORT]
     every = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c"))
     core = [path for path in every if path not in transport]

@@ -132,6 +132,10 @@ cdef inline str text(sc_str view):
     return PyBytes_FromStringAndSize(<const char *>view.data, <Py_ssize_t>view.len).decode()
 
 
+cdef const sc_table *table_of(object table) except NULL:
+    return <const sc_table *>PyCapsule_GetPointer(table.capsule(), b"sc_table")
+
+
 cdef class Server:
     """The running transport. Every method needs the GIL, none of them waits for a request."""
 
@@ -195,7 +199,7 @@ cdef class Server:
             sc_server_count(self.server, out)
 
     def swap(self, table) -> None:
-        cdef const sc_table *native = <const sc_table *>PyCapsule_GetPointer(table.capsule(), b"sc_table")
+        cdef const sc_table *native = table_of(table)
         cdef sc_edition *edition = NULL
         self.alive()
         if sc_edition_new(&edition, native, self.number + 1, self.threads) < 0:
@@ -247,7 +251,8 @@ cdef class Server:
                 for reason in range(SC_REASONS):
                     count = 0
                     for i in range(edition.n_threads):
-                        count += sc_scratch_tally(&edition.scratches[i], rollout, slot, <sc_reason>reason)
+                        count += sc_scratch_tally(
+                            &edition.scratches[i], rollout, slot, <sc_reason>reason)
                     if count > 0:
                         key = (
                             text(rollout.name),
@@ -318,8 +323,7 @@ cdef class Server:
         return taken
 
     cdef tuple name(self, sc_sample *s):
-        cdef const sc_table *table = <const sc_table *>PyCapsule_GetPointer(
-            self.tables[s.edition].capsule(), b"sc_table")
+        cdef const sc_table *table = table_of(self.tables[s.edition])
         cdef const sc_rollout *rollout = sc_table_rollout(table, s.rollout)
         return (
             text(rollout.name),

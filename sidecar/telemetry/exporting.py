@@ -16,7 +16,7 @@ from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from sidecar.telemetry.spans import Decided, encode
+from sidecar.telemetry.spans import encode
 
 # Below the 4 MB that a gRPC server takes by default.
 _POINTS_PER_MESSAGE = 5_000
@@ -50,17 +50,17 @@ class _Reach:
 
 
 class Spans(OTLPSpanExporter):
-    """Exports decisions as spans of `resource` to where `OTEL_EXPORTER_OTLP_*` says."""
+    """Exports decisions (spans.Decided) as spans of `resource`, as `OTEL_EXPORTER_OTLP_*` says."""
 
     def __init__(self, meter_provider: MeterProvider, resource: Resource) -> None:
         super().__init__(meter_provider=meter_provider)
         self._resource = resource
         self._reach = _Reach("traces", hushed())
 
-    def _translate_data(self, data: Sequence[Decided]) -> ExportTraceServiceRequest:
+    def _translate_data(self, data: Sequence[Any]) -> ExportTraceServiceRequest:
         return encode(data, self._resource)
 
-    def export(self, spans: Sequence[Decided]) -> SpanExportResult:
+    def export(self, spans: Sequence[Any]) -> SpanExportResult:
         """Export a batch; called by the SDK."""
         result = super().export(spans)
         self._reach.saw(success=result is SpanExportResult.SUCCESS)

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import (
@@ -41,9 +42,9 @@ _EVEN = frozenset("02468aceACE")
 
 
 class Tracing:
-    """Tells an engine which decisions are sampled, and hands those on to `keep`."""
+    """Tells an engine which decisions are sampled, and hands those on to `keep` as Decided."""
 
-    def __init__(self, sampler: Sampler, keep: Callable[[Decided], None]) -> None:
+    def __init__(self, sampler: Sampler, keep: Callable[[Any], None]) -> None:
         self._sampler = sampler
         self._keep = keep
         self._follows = not self._samples(_unsampled_parent(), 0)
