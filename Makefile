@@ -8,7 +8,7 @@ NATIVE := $(wildcard native/*) $(wildcard protos/canary/v1/*) setup.py pyproject
 T ?=
 BENCH ?=
 
-.PHONY: help setup build demo test lint fmt bench bench-core bench-peers bench-propagation clean
+.PHONY: help setup build demo test lint fmt bench bench-core bench-peers bench-peers-build bench-propagation clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench-core: build  ## ns per decision: the core, its twin, a plain hash
 
 bench-peers: build  ## what a decision costs behind a real Envoy, ours beside others (BENCH="--help" for more)
 	@$(PY) -m bench.harness $(if $(QUICK),--quick) $(BENCH)
+
+bench-peers-build: build  ## compile the contenders in C, C++, Go and Rust whose tools are here (minutes, once)
+	@$(PY) -m bench.contenders
 
 bench-propagation: build  ## how long old weights live on after a change
 	@$(PY) -m bench.propagation $(if $(QUICK),--quick)

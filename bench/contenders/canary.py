@@ -22,7 +22,7 @@ class Canary(Contender):
     """`rollouts` above one adds others, for hosts that no request names."""
 
     def __init__(self, engine: str, rollouts: int = 1) -> None:
-        self.name = engine if rollouts == 1 else f"{engine}-{rollouts}"
+        self.name = f"canary-{engine}" if rollouts == 1 else f"canary-{engine}-{rollouts}"
         self._engine = engine
         self._others = rollouts - 1
         self._children: list[Child] = []

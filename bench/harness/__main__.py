@@ -50,7 +50,7 @@ def chosen(names: list[str] | None) -> list[Contender]:
 
 def terminal() -> Console:
     """Return where to print; wide enough for the tables when it is a file."""
-    return Console() if sys.stdout.isatty() else Console(width=140)
+    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 def main() -> int:
@@ -74,7 +74,7 @@ def main() -> int:
     (given.out / "harness.json").write_text(report.as_json(run, figures, verdicts, on))
     (given.out / "harness.svg").write_text(plot.draw(run, figures))
     console.print(f"kept: {given.out}/harness.json, {given.out}/harness.svg", highlight=False)
-    counting = all(row.counting for row in run.rows)
+    counting = all(row.counting or row.missing for row in run.rows)
     return int(not counting or any(verdict.word == "refuted" for verdict in verdicts))
 
 

@@ -43,10 +43,17 @@ class Verdict:
         return "refuted" if refuted else "undecided"
 
 
-# The plain server knows one fixed rule; ours reads any table, and still must not cost more.
+NATIVE = "canary-native"
+CPU = ("handler_us", "full_handler_us")
+COMPILED = ("grpc++", "grpc-go", "tonic")
 CLAIMS = (
-    Claim("handler_us", "grpcio", ("grpc.aio",), 1.0),
-    Claim("full_handler_us", "grpcio", ("grpc.aio",), 1.0),
+    *(Claim(cpu, NATIVE, ("floor",), 1.5) for cpu in CPU),
+    *(Claim(cpu, NATIVE, COMPILED, 0.5) for cpu in CPU),
+    *(Claim(cpu, NATIVE, ("canary-grpcio",), 1 / 30) for cpu in CPU),
+    Claim("one_p50_us", NATIVE, ("floor",), 1.15),
+    *(Claim(cpu, f"{NATIVE}-10000", (NATIVE,), 1.3) for cpu in CPU),
+    # The plain server knows one fixed rule; ours reads any table, and still must not cost more.
+    *(Claim(cpu, "canary-grpcio", ("grpc.aio",), 1.0) for cpu in CPU),
 )
 
 

@@ -41,7 +41,8 @@ METRICS = (
         "full_envoy_us", "Envoy CPU µs/req added, saturated", _phase("full", "envoy_us"), added=True
     ),
     Metric("rps", "requests/s, saturated", _phase("full", "rps")),
-    Metric("per_wakeup", "requests/wake-up, saturated", _phase("full", "per_wakeup"), digits=2),
+    Metric("wakeup", "requests/wake-up, half load", _phase("paced", "per_wakeup"), digits=2),
+    Metric("full_wakeup", "requests/wake-up, saturated", _phase("full", "per_wakeup"), digits=2),
     Metric("one_p50_us", "p50 added µs, one connection", _phase("one", "p50_us"), added=True),
     Metric("one_p99_us", "p99 added µs, one connection", _phase("one", "p99_us"), added=True),
     Metric("half_p50_us", "p50 added µs, half load", _phase("paced", "p50_us"), added=True),

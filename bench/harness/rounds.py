@@ -1,8 +1,9 @@
 """The run: calibration, then rounds in which everybody has one turn, in an order drawn anew.
 
 The line-up ends with the reference once more under another name: against itself it gives the
-noise. Who answers wrongly or cannot start is out for good, with the reason; a failure counted by
-Envoy or the load generator leaves the row standing but it does not count.
+noise. Who cannot be built here is left out; who answers wrongly or cannot start is out for good,
+with the reason; a failure counted by Envoy or the load generator leaves the row standing but it
+does not count.
 """
 
 import time
@@ -31,18 +32,22 @@ class Plan:
     rounds: int = 5
     seed: int = 1
     seconds: float = 2.5
-    limit_s: float = 420.0
+    limit_s: float = 900.0
     counts: Counts | None = None
 
 
 @dataclass
 class Row:
-    """One contender over all rounds; `out` says why it is not (or no longer) there."""
+    """One contender over all rounds.
+
+    `missing` says what this machine lacks for it; `out` says what it did wrong.
+    """
 
     name: str
     contender: Contender
     cells: list[Cell] = field(default_factory=list)
     counts: Counts | None = None
+    missing: str = ""
     out: str = ""
 
     @property
@@ -57,7 +62,7 @@ class Row:
     @property
     def counting(self) -> bool:
         """Whether its numbers may be compared."""
-        return not self.out and not self.failed and bool(self.cells)
+        return not (self.missing or self.out or self.failed) and bool(self.cells)
 
 
 @dataclass
@@ -90,11 +95,7 @@ def run(contenders: Sequence[Contender], reference: str, plan: Plan, say: Say = 
     for row in rows:
         _prepare(row, plan, say)
     _pace(made)
-    rows += [
-        Row(row.name + AGAIN, row.contender, counts=row.counts, out=row.out)
-        for row in rows
-        if row.name == reference
-    ]
+    rows += [replace(row, name=row.name + AGAIN, cells=[]) for row in rows if row.name == reference]
     random = Random(plan.seed)
     for number in range(plan.rounds):
         began = time.monotonic()
@@ -120,7 +121,11 @@ def _prepare(row: Row, plan: Plan, say: Say) -> None:
             return
         say(f"calibrating {row.name}")
         probe = cell.measure(row.contender, PROBE)
-    except (Missing, LabError, OSError) as error:
+    except Missing as missing:
+        row.missing = str(missing)
+        say(f"{row.name} is left out: {missing}")
+        return
+    except (LabError, OSError) as error:
         row.out = str(error)
         say(f"{row.name} is out: {error}")
         return
