@@ -8,7 +8,7 @@ NATIVE := $(wildcard native/*) $(wildcard protos/canary/v1/*) setup.py pyproject
 T ?=
 BENCH ?=
 
-.PHONY: help setup build demo test lint fmt bench bench-core bench-peers bench-peers-build bench-propagation clean
+.PHONY: help setup build demo test lint fmt bench bench-core bench-peers bench-peers-build bench-propagation bench-churn bench-scale clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ bench-peers: build  ## what a decision costs behind a real Envoy, ours beside ot
 
 bench-peers-build: build  ## compile the contenders in C, C++, Go and Rust whose tools are here (minutes, once)
 	@$(PY) -m bench.contenders
+
+bench-churn: build  ## millions of requests while the weights move every 100 ms: not one may fail (20 minutes)
+	@$(PY) -m bench.churn $(if $(QUICK),--quick) $(BENCH)
+
+bench-scale: build  ## CPU and memory with 10,000 rollouts beside one, after a million requests each (10 minutes)
+	@$(PY) -m bench.scale $(if $(QUICK),--quick) $(BENCH)
 
 bench-propagation: build  ## how long old weights live on after a change
 	@$(PY) -m bench.propagation $(if $(QUICK),--quick)

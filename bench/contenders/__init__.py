@@ -19,8 +19,8 @@ __all__ = ["TASK", "Contender", "Missing", "Program", "Task", "by_name", "line_u
 
 
 def line_up() -> list[Contender]:
-    """Everybody who takes part unless told otherwise: Envoy alone, ours (native first), others."""
-    ours = [Canary(engine) for engine in sorted(extproc.ENGINES, key=lambda name: name != "native")]
+    """Everybody who takes part unless told otherwise: Envoy alone, ours, others."""
+    ours = [Canary(engine) for engine in extproc.ENGINES]
     return [Alone(), *ours, Floor(), GrpcCpp(), GrpcGo(), Tonic(), GrpcAio()]
 
 

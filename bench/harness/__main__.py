@@ -11,7 +11,7 @@ from bench.harness import claims, h2load, plot, report, rounds
 from bench.harness.cell import Counts
 from bench.harness.figures import Figures
 from bench.harness.rounds import Plan
-from bench.lab.process import Interrupted, LabError, signals_unwind
+from bench.lab.process import LabError, as_command
 from bench.lab.stack import ROOT
 
 DEFAULT = Plan()
@@ -79,10 +79,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    with signals_unwind():
-        try:
-            sys.exit(main())
-        except LabError as error:
-            sys.exit(f"bench: {error}")
-        except Interrupted as interrupted:
-            sys.exit(interrupted.status)
+    with as_command():
+        sys.exit(main())

@@ -47,10 +47,10 @@ def show(run: Run, figures: Figures, verdicts: list[Verdict], console: Console) 
         elif row.missing:
             console.print(f"[yellow]{row.name} is left out:[/] {row.missing}", highlight=False)
     if verdicts:
-        console.print(_claims(verdicts))
+        console.print(claims_table(verdicts))
 
 
-def _claims(verdicts: list[Verdict]) -> Table:
+def claims_table(verdicts: list[Verdict]) -> Table:
     """One line a claim; the ratio is what is claimed about, A/A the noise it must exceed."""
     table = Table(title="claims", title_justify="left")
     for name in ("figure", "claim", "measured ratio", "A/A", "verdict"):
