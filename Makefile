@@ -41,7 +41,7 @@ fmt: build  ## format the Python code
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format .
 
-bench: build  ## all benchmarks, results under build/bench/ (QUICK=1: a look, no figures)
+bench: build  ## core, peers and propagation, results under build/bench/ (QUICK=1: a look, no figures)
 	@$(MAKE) --no-print-directory --keep-going -j1 bench-core bench-peers bench-propagation
 
 bench-core: build  ## ns per decision: the core, its twin, a plain hash
