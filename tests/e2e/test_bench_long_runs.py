@@ -4,6 +4,9 @@ import pytest
 from rich.console import Console
 
 from bench import churn, scale
+from bench.contenders.canary import Observed
+from bench.harness import cell
+from bench.lab.process import wait_until
 from sidecar import extproc
 from sidecar.control.calls import UnreachableError
 
@@ -24,6 +27,16 @@ def test_a_controller_that_does_not_answer_ends_the_changes_with_the_reason(tmp_
         changer.join(30)
     assert isinstance(changer.error, UnreachableError)
     assert changer.changes == 0
+
+
+@pytest.mark.parametrize("engine", extproc.ENGINES)
+def test_ours_with_everything_on_really_tells_a_collector(engine):
+    with cell.opened(Observed(engine)) as bench:
+        bench.closed(300)
+        log = bench.work / "collector.log"
+        for signal in ("trace", "metrics"):
+            wait_until(f"{signal} arrive", lambda s=signal: f".{s}." in log.read_text())
+        assert not any(bench.failures().values()), bench.failures()
 
 
 def test_many_rollouts_are_measured_beside_one():
