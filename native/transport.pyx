@@ -144,6 +144,7 @@ cdef class Server:
     cdef size_t threads
     cdef uint64_t number
     cdef bint samples_wanted
+    cdef sc_server_counts last  # what was counted, once it is closed
 
     def __cinit__(self, int listener, size_t threads, bint trusted, sampling):
         cdef sc_server_options options
@@ -165,20 +166,31 @@ cdef class Server:
         self.end()
 
     cdef void end(self) noexcept:
-        if self.server == NULL:
+        cdef sc_server *server = self.server
+        if server == NULL:
             return
-        with nogil:
-            sc_edition_del(sc_server_del(self.server))
+        # Other threads may ask while the workers end: they find the last counts.
+        sc_server_count(server, &self.last)
         self.server = NULL
         self.current = NULL
+        with nogil:
+            sc_edition_del(sc_server_del(server))
         cdef size_t address
         for address in self.retired:
             sc_edition_del(<sc_edition *>address)
         self.retired = []
 
     def close(self) -> None:
-        self.remember_all()
+        self.collect()
+        if self.current != NULL:
+            self.remember(self.current)
         self.end()
+
+    cdef void count(self, sc_server_counts *out) noexcept:
+        if self.server == NULL:
+            out[0] = self.last
+        else:
+            sc_server_count(self.server, out)
 
     def swap(self, table) -> None:
         cdef const sc_table *native = <const sc_table *>PyCapsule_GetPointer(table.capsule(), b"sc_table")
@@ -217,11 +229,6 @@ cdef class Server:
         self.retired = waiting
         return len(waiting)
 
-    cdef remember_all(self):
-        self.collect()
-        if self.current != NULL:
-            self.remember(self.current)
-
     cdef remember(self, sc_edition *edition):
         self.add(edition, self.earlier)
 
@@ -259,8 +266,7 @@ cdef class Server:
 
     def counters(self) -> dict[str, int]:
         cdef sc_server_counts c
-        self.alive()
-        sc_server_count(self.server, &c)
+        self.count(&c)
         return {
             "streams": c.conns.calls,
             "answers": c.extproc.answers,
@@ -278,8 +284,7 @@ cdef class Server:
 
     def durations(self) -> tuple[tuple[int, ...], int]:
         cdef sc_server_counts c
-        self.alive()
-        sc_server_count(self.server, &c)
+        self.count(&c)
         counts = tuple(c.extproc.durations[i] for i in range(SC_DURATION_BOUNDS + 1))
         return counts, c.extproc.duration_sum_ns
 

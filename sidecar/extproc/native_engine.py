@@ -22,6 +22,9 @@ _SAMPLES_EVERY_S = 0.05
 _SAMPLES_AT_ONCE = 2_048
 _DRAIN_POLL_S = 0.01
 _BOUNDS_S = tuple(ns / 1e9 for ns in BOUNDS_NS)
+# Before the start.
+_NOTHING = dict.fromkeys(("streams", "answers", "malformed", "not_ready"), 0)
+_NO_DURATIONS = (0,) * (len(BOUNDS_NS) + 1)
 
 
 class NativeEngine:
@@ -34,9 +37,7 @@ class NativeEngine:
         self.observer: Observer | None = None
         self._server: Server | None = None
         self._early: Table | None = None
-        self._ready = self._draining = False
-        self._final: tuple[Mapping[str, int], Durations, Mapping[tuple[str, str, str], int]] | None
-        self._final = None
+        self._ready = self._draining = self._closed = False
         self._sampler: asyncio.Task[None] | None = None
 
     @property
@@ -51,18 +52,16 @@ class NativeEngine:
 
     def counters(self) -> Mapping[str, int]:
         """Return what happened since the start."""
-        return self._server.counters() if self._server else self._final[0] if self._final else {}
+        return self._server.counters() if self._server else _NOTHING
 
     def decisions(self) -> Mapping[tuple[str, str, str], int]:
         """Return decisions by (rollout, variant, reason), those of earlier tables included."""
-        return self._server.decisions() if self._server else self._final[2] if self._final else {}
+        return self._server.decisions() if self._server else {}
 
     def durations(self) -> Durations:
         """Return how long decisions took, from the arrival of Envoy's call to the answer."""
-        if self._server:
-            counts, sum_ns = self._server.durations()
-            return Durations(_BOUNDS_S, counts, sum_ns / 1e9)
-        return self._final[1] if self._final else Durations(_BOUNDS_S, (0,) * (len(_BOUNDS_S) + 1), 0)
+        counts, sum_ns = self._server.durations() if self._server else (_NO_DURATIONS, 0)
+        return Durations(_BOUNDS_S, counts, sum_ns / 1e9)
 
     async def start(self) -> None:
         """Listen. Raises CanaryError if the address cannot be had."""
@@ -93,8 +92,9 @@ class NativeEngine:
     async def drain(self, grace_s: float) -> None:
         """Accept nothing new, answer what was accepted, then stop; cut after `grace_s` seconds."""
         self._draining = True
-        if self._server is None:
+        if self._server is None or self._closed:
             return
+        self._closed = True
         self._listener.withdraw()
         self._server.drain()
         deadline = time.monotonic() + grace_s
@@ -103,9 +103,7 @@ class NativeEngine:
         if self._sampler:
             self._sampler.cancel()
             self._record()
-        server, counters, durations = self._server, self.counters(), self.durations()
-        await asyncio.to_thread(server.close)
-        self._server, self._final = None, (counters, durations, server.decisions())
+        await asyncio.to_thread(self._server.close)
 
     async def _take_samples(self) -> None:
         while True:
