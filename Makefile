@@ -35,7 +35,7 @@ lint: build  ## ruff, mypy --strict, import-linter, cython-lint, and our C with 
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-logo
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint native
-	@$(CC) -std=c11 -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror -O2 -fsyntax-only native/sc_*.c
+	@$(CC) -std=c11 -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror -O2 -fsyntax-only native/sc_*.c bench/contenders/floor/floor.c
 
 fmt: build  ## format the Python code
 	@$(PY) -m ruff check --fix-only --quiet .

@@ -2,7 +2,8 @@
 
 A claim holds when the far end of the ratio's interval is within its bound and the ratio itself is
 so by more than A/A's noise; it is refuted when the same is true on the other side. A claim about
-rows that were not measured is left out of the verdicts.
+rows that were not measured is left out of the verdicts; one against the cheapest of several stays
+undecided if one of them was measured but does not count: it might have been the cheapest.
 """
 
 from collections.abc import Sequence
@@ -24,17 +25,23 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A claim, the row it was held against, the ratio, and A/A beside it."""
+    """A claim, the row it was held against, the ratio, and A/A beside it.
+
+    `without` names the rows it should have been held against as well; `open` says that one of them
+    took part.
+    """
 
     claim: Claim
     against: str
     ratio: Interval
     noise: Interval | None
+    without: tuple[str, ...] = ()
+    open: bool = False
 
     @property
     def word(self) -> str:
-        """`holds`, `refuted`, or `undecided`: too near the bound, or no noise is known."""
-        if self.noise is None:
+        """`holds`, `refuted`, or `undecided`: too near the bound, no noise known, or `open`."""
+        if self.noise is None or self.open:
             return "undecided"
         off = self.noise.noise
         if max(self.ratio.high, self.ratio.middle * off) <= self.claim.at_most:
@@ -66,5 +73,7 @@ def judge(figures: Figures, claims: Sequence[Claim] = CLAIMS) -> list[Verdict]:
         against = figures.cheapest(metric, claim.under)
         ratio = figures.ratio(metric, claim.over, against) if against else None
         if against and ratio:
-            found.append(Verdict(claim, against, ratio, figures.noise(metric)))
+            without = tuple(name for name in claim.under if not figures.counts(name))
+            spoilt = any(map(figures.spoilt, without))
+            found.append(Verdict(claim, against, ratio, figures.noise(metric), without, spoilt))
     return found

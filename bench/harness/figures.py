@@ -59,6 +59,14 @@ class Figures:
         self._run = run
         self._alone = next((row for row in run.rows if not row.contender.decides), None)
 
+    def counts(self, name: str) -> bool:
+        """Whether a row was measured and counts."""
+        return any(row.counting for row in self._run.rows if row.name == name)
+
+    def spoilt(self, name: str) -> bool:
+        """Whether a row took part, and does not count."""
+        return any(not (row.counting or row.missing) for row in self._run.rows if row.name == name)
+
     def series(self, row: Row, metric: Metric) -> list[float]:
         """One value a round; empty where the row, or what it is compared with, does not count."""
         if not row.counting:

@@ -59,6 +59,8 @@ def claims_table(verdicts: list[Verdict]) -> Table:
     for verdict in verdicts:
         claim = verdict.claim
         said = f"{claim.over} ≤ {claim.at_most:.3g}x {verdict.against}"
+        if verdict.without:
+            said += f" (without {', '.join(verdict.without)})"
         word = f"[{colours[verdict.word]}]{verdict.word}[/]"
         title = BY_KEY[claim.metric].title
         table.add_row(title, said, _bounds(verdict.ratio, 3), _bounds(verdict.noise), word)

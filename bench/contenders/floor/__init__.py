@@ -21,7 +21,7 @@ from sidecar import rollout, routing
 SOURCE = Path(__file__).parent / "floor.c"
 MADE = building.BUILT / "floor"
 FLAGS = (
-    *["-std=c11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Wshadow"],
+    *["-std=c11", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Wshadow"],
     *["-Wstrict-prototypes", "-Werror"],
 )
 

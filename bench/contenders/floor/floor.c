@@ -5,6 +5,7 @@
  * wake-up, windows that need no updates, no memory of closed streams), and nothing else. A message is
  * taken to be one DATA frame, as Envoy sends it. Behind Envoy on the same machine only: no limits.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
 #include <netinet/in.h>
