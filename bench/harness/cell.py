@@ -116,6 +116,7 @@ class Bench:
         self.work = work
         self._decides = decides
         self._failed = 0
+        self._late = 0
         self._idle = (0.0, 0.0)
 
     def run(self, counts: Counts) -> Cell:
@@ -157,13 +158,15 @@ class Bench:
 
     def failures(self) -> dict[str, int]:
         """Everything that went wrong since the start, by name; all names are there."""
-        return _failures(self.envoy.stats(), decides=self._decides) | {"load": self._failed}
+        seen = _failures(self.envoy.stats(), decides=self._decides)
+        return seen | {"load": self._failed, "rate_missed": self._late}
 
     def _load(self, drive: Callable[[], h2load.Answers]) -> Phase:
         before = self._read()
         answers = drive()
         used = self._read() - before
         self._failed += answers.failed
+        self._late += answers.late
         number = max(1, len(answers.latencies_us))
         return Phase(
             requests=number,
