@@ -46,6 +46,8 @@ def show(run: Run, figures: Figures, verdicts: list[Verdict], console: Console) 
             console.print(f"[red]{row.name} does not count:[/] {reason}", highlight=False)
         elif row.missing:
             console.print(f"[yellow]{row.name} is left out:[/] {row.missing}", highlight=False)
+        for failed in row.again:
+            console.print(f"[yellow]{row.name} took a turn again:[/] {failed}", highlight=False)
     if verdicts:
         console.print(claims_table(verdicts))
 
@@ -134,6 +136,7 @@ def as_json(run: Run, figures: Figures, verdicts: list[Verdict], on: dict[str, A
                 for metric in METRICS
                 if (found := figures.ratio(metric, row.name, run.reference))
             },
+            "taken_again": row.again,
             "cells": [asdict(cell) for cell in row.cells],
         }
         for row in run.rows

@@ -3,7 +3,8 @@
 The line-up ends with the reference once more under another name: against itself it gives the
 noise. Who cannot be built here is left out; who answers wrongly or cannot start is out for good,
 with the reason; a failure counted by Envoy or the load generator leaves the row standing but it
-does not count.
+does not count. On a machine that others stall, some turns may be allowed a second try; what failed
+in the first is kept and told.
 """
 
 import time
@@ -29,6 +30,7 @@ Say = Callable[[str], None]
 class Plan:
     """How long to measure. `counts` given: no calibration, the same counts for everybody.
 
+    `retries` is how many failed turns each row may take again.
     Many short rounds: the interval of a median of five reaches from the least to the greatest.
     """
 
@@ -37,13 +39,15 @@ class Plan:
     seconds: float = 1.2
     limit_s: float = 900.0
     counts: Counts | None = None
+    retries: int = 0
 
 
 @dataclass
 class Row:
     """One contender over all rounds.
 
-    `missing` says what this machine lacks for it; `out` says what it did wrong.
+    `missing` says what this machine lacks for it; `out` says what it did wrong; `again` holds the
+    failures of turns that were taken again.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Row:
     counts: Counts | None = None
     missing: str = ""
     out: str = ""
+    again: list[dict[str, int]] = field(default_factory=list)
 
     @property
     def failed(self) -> dict[str, int]:
@@ -99,7 +104,11 @@ def run(contenders: Sequence[Contender], reference: str, plan: Plan, say: Say = 
     _pace(made)
     # From here on: what a first build takes is not the rounds' to pay.
     deadline = time.monotonic() + plan.limit_s
-    rows += [replace(row, name=row.name + AGAIN, cells=[]) for row in rows if row.name == reference]
+    rows += [
+        replace(row, name=row.name + AGAIN, cells=[], again=[])
+        for row in rows
+        if row.name == reference
+    ]
     random = Random(plan.seed)
     for number in range(plan.rounds):
         began = time.monotonic()
@@ -107,7 +116,7 @@ def run(contenders: Sequence[Contender], reference: str, plan: Plan, say: Say = 
         made.orders.append([row.name for row in order])
         say(f"round {number + 1} of {plan.rounds}: {', '.join(made.orders[-1])}")
         for row in order:
-            _turn(row, say)
+            _turn(row, plan.retries, say)
         took = time.monotonic() - began
         if number + 1 < plan.rounds and time.monotonic() + took > deadline:
             made.cut_short = True
@@ -153,7 +162,7 @@ def _pace(made: Run) -> None:
         row.counts = replace(row.counts, rate=made.rate, paced=paced)
 
 
-def _turn(row: Row, say: Say) -> None:
+def _turn(row: Row, retries: int, say: Say) -> None:
     if row.out or not row.counts:
         return
     try:
@@ -162,6 +171,10 @@ def _turn(row: Row, say: Say) -> None:
         row.out = str(error)
         say(f"{row.name} is out: {error}")
         return
-    row.cells.append(measured)
     if measured.failed:
         say(f"{row.name} failed: {measured.failed}")
+    if measured.failed and len(row.again) < retries:
+        row.again.append(measured.failed)
+        _turn(row, retries, say)
+    else:
+        row.cells.append(measured)

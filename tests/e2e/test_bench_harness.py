@@ -113,6 +113,17 @@ def test_failures_under_load_leave_no_figure(measured):
     assert Figures(measured).ratio(BY_KEY["handler_us"], Lazy.name, GrpcAio.name) is None
 
 
+def test_a_failed_turn_is_taken_again_only_as_often_as_allowed_and_is_told():
+    run = rounds.run([Lazy()], Lazy.name, replace(FEW, retries=1), say=lambda _: None)
+    row = run.row(Lazy.name)
+    assert [one["streams_failed"] > 0 for one in row.again] == [True]
+    assert len(row.cells) == 1
+    assert not row.counting
+    console = Console(width=200, file=io.StringIO())
+    report.show(run, Figures(run), [], console)
+    assert f"{Lazy.name} took a turn again: {{'streams_failed':" in console.file.getvalue()
+
+
 def test_who_cannot_take_part_is_named_with_the_reason(measured):
     assert measured.row(Absent.name).missing == "a compiler for it"
     assert measured.row(Absent.name).out == ""
