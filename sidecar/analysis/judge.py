@@ -13,7 +13,8 @@ import numpy as np
 
 from sidecar.analysis import capital, ratio, wording
 from sidecar.analysis.blocks import Block, Stratum
-from sidecar.analysis.evidence import DurationEvidence, ErrorEvidence
+from sidecar.analysis.duration_evidence import DurationEvidence
+from sidecar.analysis.error_evidence import ErrorEvidence
 from sidecar.analysis.guardrails import Guardrail, GuardrailError
 from sidecar.analysis.ledger import AHEAD_S, Ledger, Refusal, Update
 from sidecar.analysis.verdict import Answer, Finding, Verdict, Why
@@ -23,8 +24,8 @@ from sidecar.analysis.verdict import Answer, Finding, Verdict, Why
 class Policy:
     """How sure, how many, how fresh.
 
-    alpha: the chance of a false rollback in the whole life of a launch. minimum: units (or requests
-    where no unit is counted) that each arm needs before "healthy" is said; harm may be found before.
+    alpha: the chance of a false rollback in the whole life of a launch. minimum: of what each
+    guardrail counts, how much each arm needs before "healthy" is said; harm may be found before.
     stale_s: older news than this is no news.
     """
 
@@ -66,7 +67,8 @@ class Judge:
     @property
     def evidences(self) -> list[ErrorEvidence | DurationEvidence]:
         """The guardrails' evidence in their order."""
-        by_metric = {e.guardrail.metric: e for e in (*self.errors, *self.durations)}
+        both: list[ErrorEvidence | DurationEvidence] = [*self.errors, *self.durations]
+        by_metric = {e.guardrail.metric: e for e in both}
         return [by_metric[guardrail.metric] for guardrail in self.guardrails]
 
     def observe(self, blocks: Iterable[Block], now_s: float) -> list[Refusal]:
@@ -85,8 +87,9 @@ class Judge:
             errors.observe(updates, now_s, given)
             errors.tick(now_s)
         for lasting in self.durations:
-            lasting.observe(updates, self.ledger.open, now_s, given)
-        self.ledger.close(now_s)
+            lasting.observe(updates, self.ledger, now_s, given)
+        judged = max((lasting.judged_before for lasting in self.durations), default=0)
+        self.ledger.close(now_s, int(now_s) - judged)
         self._decide()
         return refusals
 

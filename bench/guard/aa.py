@@ -1,0 +1,67 @@
+"""`make bench-guard-aa`: false rollbacks among launches in which nothing is wrong."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench.guard.cells import CELLS, CONTRAST, DAY_S, Cell
+from bench.guard.launches import ErrorLaunches
+
+ALPHA = 0.01
+ALLOWED = 35 / 2_000
+
+
+def run(cell: Cell, launches: int, seconds: int, seed: int) -> int:
+    """Return how many launches were rolled back at any look."""
+    alarms = 0
+    for number, first in enumerate(range(0, launches, cell.batch)):
+        size = min(cell.batch, launches - first)
+        random = np.random.default_rng([seed, number])
+        judged = ErrorLaunches(size, strata=cell.strata)
+        for second, news in enumerate(cell.generate(random, size, seconds)):
+            judged.look(second + 1.0, news)
+        alarms += int((judged.most >= 1 / ALPHA).sum())
+    return alarms
+
+
+def main() -> int:
+    """Run the cells; 1 if one has too many false rollbacks."""
+    parser = argparse.ArgumentParser(prog="make bench-guard-aa", description=__doc__)
+    parser.add_argument("--launches", type=int, default=2_000)
+    parser.add_argument("--hours", type=float, default=24.0)
+    parser.add_argument("--seed", type=int, default=5)
+    parser.add_argument("--only", default="", help="cells whose name contains this")
+    parser.add_argument("--out", type=Path, default=Path("build/bench/guard-aa.json"))
+    given = parser.parse_args()
+    console = Console()
+    seconds = int(given.hours * 3600)
+    title = f"false rollbacks of {given.launches}, {given.hours:g} h, a look a second, seed {given.seed}"
+    table = Table("cell", "false rollbacks", "at most", "took", title=title)
+    found = {}
+    for cell in (*CELLS, CONTRAST):
+        if given.only not in cell.name:
+            continue
+        began = time.monotonic()
+        found[cell.name] = alarms = run(cell, given.launches, seconds, given.seed)
+        took = time.monotonic() - began
+        print(f"{cell.name}: {alarms}, {took:.0f} s", file=sys.stderr, flush=True)
+        allowed = "-" if cell is CONTRAST else f"{ALLOWED * given.launches:.0f}"
+        table.add_row(cell.name, str(alarms), allowed, f"{took:.0f} s")
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        head = {"launches": given.launches, "hours": given.hours, "seed": given.seed}
+        given.out.write_text(json.dumps({**head, "alpha": ALPHA, "false": found}, indent=1) + "\n")
+    console.print(table)
+    bad = [
+        n for n, alarms in found.items() if n != CONTRAST.name and alarms > ALLOWED * given.launches
+    ]
+    return int(bool(bad) and seconds >= DAY_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
