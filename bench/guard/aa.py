@@ -4,14 +4,16 @@ import argparse
 import json
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bench.guard import power
 from bench.guard.cells import CELLS, CONTRAST, DAY_S, Cell
-from bench.guard.launches import ErrorLaunches
+from bench.guard.launches import DurationLaunches, ErrorLaunches
 
 ALPHA = 0.01
 ALLOWED = 35 / 2_000
@@ -30,6 +32,42 @@ def run(cell: Cell, launches: int, seconds: int, seed: int) -> int:
     return alarms
 
 
+@dataclass(frozen=True)
+class Slow:
+    """A/A of durations: so many requests/s, a block each so many seconds, the shape drifting or not."""
+
+    name: str
+    rate: float
+    share: float
+    block_s: int
+    drifting: bool
+
+
+SLOW = (
+    Slow("durations, 1 request/s, 5/95", 1.0, 0.05, 60, drifting=False),
+    Slow("durations, 20 requests/s, 5/95, drifting", 20.0, 0.05, 10, drifting=True),
+    Slow("durations, 20 requests/s, 50/50, drifting", 20.0, 0.5, 10, drifting=True),
+)
+
+
+def run_slow(cell: Slow, launches: int, seconds: int, seed: int) -> int:
+    """Return how many launches were rolled back for slowness at any look."""
+    random = np.random.default_rng([seed, 99])
+    plan = power.steered(random)
+    judged = DurationLaunches(launches, plan)
+    times = power.slowed(random, 100_000, "")
+    for second in range(cell.block_s, seconds + 1, cell.block_s):
+        factor = 1 + 0.8 * np.sin(2 * np.pi * 2 * second / DAY_S) if cell.drifting else 1.0
+        groups = np.searchsorted(plan.cuts_c, power.bucketed(times * factor), side="right")
+        mass = np.bincount(groups, minlength=len(plan.cuts_c) + 1) / len(times)
+        expected = cell.rate * cell.block_s * mass
+        size = (launches, len(mass))
+        candidate = random.poisson(cell.share * expected, size)
+        baseline = random.poisson((1 - cell.share) * expected, size)
+        judged.look(float(second), candidate, baseline)
+    return int((judged.most >= 1 / ALPHA).sum())
+
+
 def main() -> int:
     """Run the cells; 1 if one has too many false rollbacks."""
     parser = argparse.ArgumentParser(prog="make bench-guard-aa", description=__doc__)
@@ -44,11 +82,11 @@ def main() -> int:
     title = f"false rollbacks of {given.launches}, {given.hours:g} h, a look a second, seed {given.seed}"
     table = Table("cell", "false rollbacks", "at most", "took", title=title)
     found = {}
-    for cell in (*CELLS, CONTRAST):
+    for cell in (*CELLS, CONTRAST, *SLOW):
         if given.only not in cell.name:
             continue
         began = time.monotonic()
-        found[cell.name] = alarms = run(cell, given.launches, seconds, given.seed)
+        found[cell.name] = alarms = _run(cell, given.launches, seconds, given.seed)
         took = time.monotonic() - began
         print(f"{cell.name}: {alarms}, {took:.0f} s", file=sys.stderr, flush=True)
         allowed = "-" if cell is CONTRAST else f"{ALLOWED * given.launches:.0f}"
@@ -61,6 +99,11 @@ def main() -> int:
         n for n, alarms in found.items() if n != CONTRAST.name and alarms > ALLOWED * given.launches
     ]
     return int(bool(bad) and seconds >= DAY_S)
+
+
+def _run(cell: Cell | Slow, launches: int, seconds: int, seed: int) -> int:
+    how = run if isinstance(cell, Cell) else run_slow
+    return how(cell, launches, seconds, seed)  # type: ignore[operator]
 
 
 if __name__ == "__main__":

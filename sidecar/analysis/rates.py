@@ -37,8 +37,8 @@ class Bets:
 # Without much on large tilts two errors of the candidate alone could never be enough. Chosen by
 # `bench.guard`: the requests needed at 5/95 for 0.1 -> 5 %, 0.1 -> 1 % and 1 -> 2 %.
 HARM = Bets(
-    np.array([1.3, 2.1, 12.0, 40.0, 100.0]),
-    np.array([0.14, 0.24, 0.22, 0.15, 0.25]),
+    np.array([1.3, 2.2, 5.0, 14.0, 200.0]),
+    np.array([0.11, 0.2, 0.08, 0.18, 0.43]),
 )
 # For the interval: both directions, and finer, since narrow intervals need small bets.
 UPWARD = Bets(
