@@ -34,7 +34,7 @@ def run(cell: Cell, launches: int, seconds: int, seed: int) -> int:
 
 @dataclass(frozen=True)
 class Slow:
-    """A/A of durations: so many requests/s, a block each so many seconds, the shape drifting or not."""
+    """A/A of durations: requests/s, seconds that make a block, whether the shape drifts."""
 
     name: str
     rate: float
@@ -79,7 +79,7 @@ def main() -> int:
     given = parser.parse_args()
     console = Console()
     seconds = int(given.hours * 3600)
-    title = f"false rollbacks of {given.launches}, {given.hours:g} h, a look a second, seed {given.seed}"
+    title = f"false rollbacks of {given.launches} in {given.hours:g} h, seed {given.seed}"
     table = Table("cell", "false rollbacks", "at most", "took", title=title)
     found = {}
     for cell in (*CELLS, CONTRAST, *SLOW):
@@ -102,8 +102,9 @@ def main() -> int:
 
 
 def _run(cell: Cell | Slow, launches: int, seconds: int, seed: int) -> int:
-    how = run if isinstance(cell, Cell) else run_slow
-    return how(cell, launches, seconds, seed)  # type: ignore[operator]
+    if isinstance(cell, Cell):
+        return run(cell, launches, seconds, seed)
+    return run_slow(cell, launches, seconds, seed)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.guard.launches import DurationLaunches, ErrorLaunches, Floats, News
+from bench.guard.launches import SAME, Counts, DurationLaunches, ErrorLaunches, Floats, News
 from sidecar.analysis import edges, horizon, steering
 from sidecar.analysis.guardrails import Absolute, Margin, Relative
 
@@ -25,7 +25,7 @@ class Case:
     before: float
     after: float
     share: float
-    margin: Margin = Relative(0.0)
+    margin: Margin = SAME
 
     @property
     def name(self) -> str:
@@ -122,7 +122,7 @@ def late_harm(random: Random, launches: int, healthy_s: int = 4 * 3600) -> Float
 
 
 def slowed(random: Random, size: int, harm: str) -> Floats:
-    """Durations in seconds, lognormal(0, 1) around 50 ms; a part of them slower by the harm's name."""
+    """Durations in seconds, lognormal(0, 1) around 50 ms, or slower as the harm is named."""
     z = random.standard_normal(size)
     times = 0.05 * np.exp(z)
     if harm == "5 % of requests x 10":
@@ -166,15 +166,15 @@ def samples_to_slow(random: Random, launches: int, harm: str, share: float) -> F
     return found
 
 
-def _grouped(
+def _grouped(  # noqa: PLR0913
     random: Random, plan: steering.Plan, launches: int, size: int, harm: str, *, candidate: bool
-) -> Floats:
+) -> Counts:
     cuts = plan.cuts_c if candidate else plan.cuts_b
     buckets = bucketed(slowed(random, launches * size, harm))
     groups = np.searchsorted(np.array(cuts), buckets, side="right")
     launch = np.repeat(np.arange(launches), size)
     flat = np.bincount(launch * (len(cuts) + 1) + groups, minlength=launches * (len(cuts) + 1))
-    return flat.reshape(launches, -1)
+    return flat.reshape(launches, -1).astype(np.int64)
 
 
 def samples_by_band(random: Random, launches: int, harm: str, share: float) -> Floats:

@@ -1,5 +1,6 @@
 """A guardrail on errors: each look is a draw from those at risk in each pool."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ from sidecar.analysis import capital, rates
 from sidecar.analysis.blocks import Arm, Block, Stratum
 from sidecar.analysis.evidence import Evidence, finding
 from sidecar.analysis.guardrails import Guardrail, Per, Relative
+from sidecar.analysis.horizon import certainty
 from sidecar.analysis.intervals import Difference, Ratio
 from sidecar.analysis.ledger import Update
 from sidecar.analysis.limits import broken
@@ -32,7 +34,9 @@ class ErrorEvidence(Evidence):
         self.pools: dict[Pool, list[int]] = {}
         relative = isinstance(guardrail.margin, Relative)
         self.interval: Ratio | Difference = Ratio() if relative else Difference()
-        self.sums = [0.0, 0.0, 0.0]  # candidate's errors, what the baseline would have had, exposed
+        # The candidate's errors, the baseline's scaled to it and their variance, exposed requests.
+        self.sums = [0.0, 0.0, 0.0, 0.0]
+        self.proven, self.decided = False, False
 
     def observe(self, updates: Sequence[Update], now_s: float, given: float) -> None:
         """Take the news of one look."""
@@ -42,7 +46,25 @@ class ErrorEvidence(Evidence):
         self.interval.add(draws)
         self._sum(draws)
         self._limit(updates, now_s)
+        self._forget(now_s)
         self.looks += 1
+
+    def prove(self, samples: int, alpha: float) -> None:
+        """Decide by `samples` of the candidate's requests whether it is within the margin.
+
+        The score is how many errors fewer than allowed it has, over their standard deviation where
+        exactly the margin holds; so no error at all proves nothing without an absolute margin.
+        """
+        errors, alike, squares, exposed = self.sums
+        allowed = self.ratio * alike + self.extra * exposed
+        spread = allowed + self.ratio**2 * squares
+        if self.decided or not exposed or not spread:
+            return
+        score = np.array((allowed - errors) / math.sqrt(spread / exposed))
+        # Beyond the horizon there is one look more, with all that came by then.
+        horizon = max(float(samples), exposed)
+        self.proven = bool(certainty(score, np.array(exposed), horizon, alpha) >= 1)
+        self.decided = self.proven or exposed >= samples
 
     def _draws(self, updates: Sequence[Update]) -> rates.Draws:
         news: dict[Pool, list[int]] = {}
@@ -78,7 +100,8 @@ class ErrorEvidence(Evidence):
         self.sums[0] += float(draws.errors_c.sum())
         alike = draws.errors_b * (draws.at_risk_c / np.maximum(draws.at_risk_b, 1))
         self.sums[1] += float(alike.sum())
-        self.sums[2] += float(draws.exposed.sum())
+        self.sums[2] += float((alike * (draws.at_risk_c / np.maximum(draws.at_risk_b, 1))).sum())
+        self.sums[3] += float(draws.exposed.sum())
 
     def _limit(self, updates: Sequence[Update], now_s: float) -> None:
         limit = self.guardrail.limit
@@ -91,7 +114,7 @@ class ErrorEvidence(Evidence):
         started, bad = self.window.sums(int(now_s) + 1, limit.window_s + 1)
         self.tripped = self.tripped or broken(started, bad, limit, limit.value)
 
-    def tick(self, now_s: float) -> None:
+    def _forget(self, now_s: float) -> None:
         """Forget pools that nobody has been in for long."""
         old = [pool for pool, counts in self.pools.items() if counts[4] < now_s - _FORGET_S]
         for pool in old:
@@ -99,7 +122,7 @@ class ErrorEvidence(Evidence):
 
     def finding(self, alpha: float) -> Finding:
         """Say what is known now."""
-        errors, alike, exposed = self.sums
+        errors, alike, _, exposed = self.sums
         candidate = errors / exposed if exposed else None
         baseline = alike / exposed if exposed else None
         relative = isinstance(self.guardrail.margin, Relative)

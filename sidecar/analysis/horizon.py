@@ -30,6 +30,6 @@ def certainty(scores: Floats, samples: Floats, horizon: float, level: float) -> 
     for part in _PARTS:
         lead = scores - NormalDist().inv_cdf(1 - part * level) * math.sqrt(horizon)
         with np.errstate(divide="ignore", invalid="ignore"):
-            open_still = 0.5 * _erfc(-lead / left / math.sqrt(2)).astype(np.float64)
+            open_still = 0.5 * np.asarray(_erfc(-lead / left / math.sqrt(2)), dtype=np.float64)
         total += np.where(left > 0, open_still, lead >= 0)
     return total

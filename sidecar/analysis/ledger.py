@@ -41,6 +41,8 @@ class Ledger:
     def __init__(self) -> None:
         self.open: dict[int, dict[Stratum, Block]] = {}
         self.judged_before = 0
+        # What was known of blocks before is forgotten: they must not come as new ones.
+        self.closed_before = -(10**18)
 
     def get(self, stratum: Stratum, second: int) -> Block | None:
         """Return an open block as it is known."""
@@ -52,7 +54,10 @@ class Ledger:
         for block in blocks:
             known = self.get(block.stratum, block.second) if type(block.second) is int else None
             before = known or Block(block.stratum, block.second)
-            if reason := _refused(block, before, now_s):
+            reason = _refused(block, before, now_s)
+            if not reason and block.second < self.closed_before:
+                reason = f"its second {block.second} is closed already"
+            if reason:
                 refusals.append(Refusal(block, reason))
             elif known is None or not _same(block, known):
                 self.open.setdefault(block.second, {})[block.stratum] = block
@@ -63,6 +68,7 @@ class Ledger:
         """Forget the blocks too old to rise, and the durations of those before `judged_before`."""
         for second in [second for second in self.open if second < now_s - OPEN_S]:
             del self.open[second]
+            self.closed_before = max(self.closed_before, second + 1)
         for second, row in self.open.items():
             if self.judged_before <= second < judged_before:
                 for stratum, block in row.items():

@@ -43,6 +43,7 @@ def dump(judge: Judge) -> str:
         "mismatched": judge.mismatched,
         "splits": [[*stratum, *split] for stratum, split in judge.splits.items()],
         "judged_before": judge.ledger.judged_before,
+        "closed_before": judge.ledger.closed_before,
         "open": [_block(b) for row in judge.ledger.open.values() for b in row.values()],
         "errors": [_errors(evidence) for evidence in judge.errors],
         "durations": [_durations(evidence) for evidence in judge.durations],
@@ -68,6 +69,7 @@ def load(text: str, guardrails: Sequence[Guardrail], policy: Policy | None = Non
         judge.harmful = since_s, tuple(named), evidence
     judge.splits = {Stratum(*row[:3]): row[3:] for row in state["splits"]}
     judge.ledger.judged_before = state["judged_before"]
+    judge.ledger.closed_before = state["closed_before"]
     for row in state["open"]:
         block = _read_block(row)
         judge.ledger.open.setdefault(block.second, {})[block.stratum] = block
@@ -143,6 +145,7 @@ def _errors(evidence: ErrorEvidence) -> dict[str, Any]:
         "pools": [[*pool[0], pool[1], *counts] for pool, counts in evidence.pools.items()],
         "interval": evidence.interval.sums.tolist(),
         "sums": evidence.sums,
+        "proof": [evidence.proven, evidence.decided],
     }
 
 
@@ -152,6 +155,7 @@ def _read_errors(evidence: ErrorEvidence, row: dict[str, Any]) -> None:
     evidence.pools = {(Stratum(*pool[:3]), pool[3]): pool[4:] for pool in row["pools"]}
     evidence.interval.sums = np.array(row["interval"])
     evidence.sums = row["sums"]
+    evidence.proven, evidence.decided = row["proof"]
 
 
 def _durations(evidence: DurationEvidence) -> dict[str, Any]:
