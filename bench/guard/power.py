@@ -137,9 +137,9 @@ def slowed(random: Random, size: int, harm: str) -> Floats:
 SLOWER = ("5 % of requests x 10", "slowest 5 % x 2", "+10 %")
 
 
-def bucketed(times: Floats) -> Floats:
+def bucketed(times: Floats) -> Counts:
     """The bucket of each duration (the vectorised `edges.bucket`)."""
-    return np.searchsorted(np.array(edges.LOWER_US), times * 1e6, side="right") - 1
+    return np.searchsorted(np.array(edges.LOWER_US), times * 1e6, side="right").astype(np.int64) - 1
 
 
 def steered(random: Random, count: int = 20_000) -> steering.Plan:

@@ -111,13 +111,13 @@ def test_the_interval_ends_where_the_bet_against_it_has_won():
 
 @pytest.mark.parametrize("kind", [Difference, Ratio])
 def test_the_interval_covers_the_truth_at_every_look(kind):
-    """200 seeded launches of 60 looks each, all looks at once: at most 5 % may miss."""
+    """200 seeded launches of 12 looks each, all looks at once: at most 5 % may miss."""
     random, missed = np.random.default_rng(11), 0
     truth = 0.08 - 0.04 if kind is Difference else 0.08 / 0.04 - 1
     for _ in range(200):
         interval, out = kind(), False
-        for _ in range(60):
-            n_b, n_c = 90, 10
+        for _ in range(12):
+            n_b, n_c = 450, 50
             e_b, e_c = random.binomial(n_b, 0.04), random.binomial(n_c, 0.08)
             interval.add(draws(e_b, e_c, n_b, n_c, n_c))
             found = interval.bounds(0.05)
