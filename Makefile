@@ -8,7 +8,7 @@ NATIVE := $(wildcard native/*) $(wildcard protos/canary/v1/*) setup.py pyproject
 T ?=
 BENCH ?=
 
-.PHONY: help setup build demo test lint fmt bench bench-core bench-peers bench-peers-build bench-propagation bench-churn bench-scale clean
+.PHONY: $(shell awk -F: '/^[a-z-]+:.*\#\# /{print $$1}' Makefile)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,12 @@ bench-scale: build  ## CPU and memory with 10,000 rollouts beside one, after a m
 
 bench-propagation: build  ## how long old weights live on after a change
 	@$(PY) -m bench.propagation $(if $(QUICK),--quick)
+
+bench-guard: build  ## what the guard promises, simulated beside others' rules (QUICK=1: a look, no figures)
+	@$(PY) -m bench.guard $(if $(QUICK),--quick)
+
+bench-guard-aa: build  ## false rollbacks in 24 simulated hours of nothing wrong, 2,000 launches a cell (half an hour)
+	@$(PY) -m bench.guard.aa $(if $(QUICK),--launches 200 --hours 1)
 
 clean:  ## remove everything that was built, .venv included
 	rm -rf build dist .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
