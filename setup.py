@@ -10,9 +10,12 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
-WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes"]
+WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow"]
+C_ONLY = ["-std=c11", "-Wstrict-prototypes"]
+CXX_ONLY = ["-std=c++17"]
 
 
 def flag(name: str) -> bool:
@@ -38,7 +41,7 @@ def compile_protos() -> None:
 
 
 def native_core() -> Extension:
-    flags = ["-std=c11", *WARNINGS]
+    flags = [*WARNINGS]
     link = []
     if flag("CANARY_WERROR"):
         flags += ["-Werror"]
@@ -52,16 +55,32 @@ def native_core() -> Extension:
         link += sanitize
     return Extension(
         "sidecar.routing._native",
-        ["native/core.pyx", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c"))],
+        ["native/core.pyx", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c*"))],
         depends=sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/*.[hp]*")),
         include_dirs=["native"],
+        libraries=["re2", "stdc++", "crypto", "m"],
         extra_compile_args=flags,
         extra_link_args=link,
     )
 
 
+class BuildNative(build_ext):
+    """One extension in two languages: each source with the flags of its own."""
+
+    def build_extensions(self) -> None:
+        compile_one = self.compiler._compile
+
+        def by_language(obj, src, ext, cc_args, extra, pp_opts):  # noqa: PLR0913 - setuptools' own
+            flags = CXX_ONLY if src.endswith(".cc") else C_ONLY
+            compile_one(obj, src, ext, cc_args, [*flags, *extra], pp_opts)
+
+        self.compiler._compile = by_language
+        super().build_extensions()
+
+
 compile_protos()
 setup(
+    cmdclass={"build_ext": BuildNative},
     ext_modules=cythonize(
         [native_core()],
         build_dir="build/cython",
