@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.pycapsule cimport PyCapsule_New
 
 
 cdef extern from "sc_answer.h" nogil:
@@ -51,13 +52,10 @@ cdef extern from "sc_answer.h" nogil:
         sc_request request
         sc_decision *decisions
         size_t n_decisions
-        uint64_t *tally
-        uint64_t *refused
 
     ctypedef struct sc_tally_cell:
         const sc_rollout *rollout
-        sc_str reason
-        uint32_t cell
+        uint32_t reason
         uint8_t slot
 
     int sc_table_new(sc_table **out, sc_str data, const char **reason)
@@ -72,6 +70,9 @@ cdef extern from "sc_answer.h" nogil:
     int SC_TOKEN_REFUSALS
     sc_str sc_token_refusal_name(int refusal)
     int sc_scratch_init(sc_scratch *scratch, const sc_table *table)
+    uint64_t sc_scratch_tally(
+        const sc_scratch *scratch, const sc_rollout *rollout, uint8_t slot, uint32_t reason)
+    uint64_t sc_scratch_refused(const sc_scratch *scratch, int why)
     bint sc_tally_next(const sc_table *table, sc_tally_cell *cell)
     int sc_answer_decide(const sc_table *table, int64_t now_s, sc_scratch *scratch)
     int sc_answer(
@@ -138,6 +139,9 @@ cdef class Table:
     def version(self) -> str:
         return copy(sc_table_version(self.table)).decode()
 
+    def capsule(self) -> object:
+        return PyCapsule_New(<void *>self.table, b"sc_table", NULL)
+
     def answer(self, bytes message not None, int64_t now_s=NEVER) -> bytes:
         cdef sc_str out
         # The scratch is shared by all callers: the GIL is what keeps them apart.
@@ -173,19 +177,21 @@ cdef class Table:
 
     def tally(self) -> dict[tuple[str, str, str], int]:
         counted = {}
+        cdef uint64_t count
         cdef sc_tally_cell cell
         memset(&cell, 0, sizeof(cell))
         while sc_tally_next(self.table, &cell):
-            if self.scratch.tally[cell.cell] > 0:
+            count = sc_scratch_tally(&self.scratch, cell.rollout, cell.slot, cell.reason)
+            if count > 0:
                 counted[
                     copy(cell.rollout.name).decode(),
                     copy(cell.rollout.variants[cell.slot].name).decode(),
-                    copy(cell.reason).decode(),
-                ] = self.scratch.tally[cell.cell]
+                    copy(sc_reason_name(cell.rollout, cell.reason)).decode(),
+                ] = count
         return counted
 
     def force_refused(self) -> dict[str, int]:
         return {
-            copy(sc_token_refusal_name(why)).decode(): self.scratch.refused[why]
+            copy(sc_token_refusal_name(why)).decode(): sc_scratch_refused(&self.scratch, why)
             for why in range(1, SC_TOKEN_REFUSALS)
         }

@@ -251,26 +251,27 @@ static void count(sc_scratch *s)
 {
   for (size_t i = 0; i < s->n_decisions; i++) {
     const sc_decision *d = &s->decisions[i];
-    s->tally[cell_of(d->rollout, d->slot, d->reason)]++;
+    sc_count(&s->tally[cell_of(d->rollout, d->slot, d->reason)], 1);
   }
-  s->refused[s->force.refusal] += s->force.refusal != SC_TOKEN_FINE;
+  if (s->force.refusal != SC_TOKEN_FINE) sc_count(&s->refused[s->force.refusal], 1);
+}
+
+static bool step_over(sc_tally_cell *cell)
+{
+  if (++cell->reason < sc_reasons(cell->rollout)) return false;
+  cell->reason = 0;
+  if (++cell->slot < cell->rollout->n_variants) return false;
+  cell->slot = 0;
+  cell->at++;
+  return true;
 }
 
 bool sc_tally_next(const sc_table *table, sc_tally_cell *cell)
 {
-  if (cell->rollout && cell->next_reason == sc_reasons(cell->rollout)) {
-    cell->next_reason = 0;
-    cell->next_slot++;
-  }
-  if (cell->rollout && cell->next_slot == cell->rollout->n_variants) {
-    cell->next_slot = 0;
-    cell->at++;
-  }
+  bool another = cell->begun ? step_over(cell) : true;
+  cell->begun = true;
   if (cell->at >= sc_table_len(table)) return false;
-  cell->rollout = sc_table_rollout(table, cell->at);
-  cell->slot = cell->next_slot;
-  cell->reason = sc_reason_name(cell->rollout, cell->next_reason);
-  cell->cell = (uint32_t)cell_of(cell->rollout, cell->slot, cell->next_reason++);
+  if (another) cell->rollout = sc_table_rollout(table, cell->at);
   return true;
 }
 
@@ -279,6 +280,7 @@ bool sc_tally_next(const sc_table *table, sc_tally_cell *cell)
 int sc_answer(const sc_table *table, sc_str message, int64_t now_s, sc_scratch *s, sc_str *out)
 {
   *out = (sc_str){NULL, 0};
+  s->force.refusal = SC_TOKEN_FINE;
   int rv = sc_request_parse(&s->request, message);
   if (rv < 0 || s->request.observability_mode || s->request.kind == SC_MESSAGE_NONE) return rv;
   writer w = {.scratch = s, .at = s->buffer_cap};
@@ -306,7 +308,12 @@ int sc_scratch_init(sc_scratch *s, const sc_table *table)
 
 uint64_t sc_scratch_tally(const sc_scratch *s, const sc_rollout *rollout, uint8_t slot, uint32_t reason)
 {
-  return s->tally[cell_of(rollout, slot, reason)];
+  return sc_counted(&s->tally[cell_of(rollout, slot, reason)]);
+}
+
+uint64_t sc_scratch_refused(const sc_scratch *s, sc_token_refusal why)
+{
+  return sc_counted(&s->refused[why]);
 }
 
 void sc_scratch_free(sc_scratch *s)

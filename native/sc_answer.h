@@ -12,7 +12,7 @@ typedef struct {
   size_t n_decisions, decisions_cap;
   uint8_t *buffer;
   size_t buffer_cap;
-  uint64_t *tally; /* decisions by sc_tally_cell, for one table only */
+  uint64_t *tally; /* decisions by rollout, slot and reason, for one table only */
   uint64_t refused[SC_TOKEN_REFUSALS]; /* force tokens that were ignored, by why */
   sc_findings findings;
   sc_force force;
@@ -21,18 +21,21 @@ typedef struct {
 /* Fits `scratch`, which starts from zeros, to this table. */
 int sc_scratch_init(sc_scratch *scratch, const sc_table *table);
 
-/* How often `slot` of `rollout` was answered for this reason (below sc_reasons(rollout)). */
+/* How often `slot` of `rollout` was answered for this reason (below sc_reasons(rollout)); asked from
+ * any thread. */
 uint64_t sc_scratch_tally(const sc_scratch *scratch, const sc_rollout *rollout, uint8_t slot,
                           uint32_t reason);
+
+/* How many force tokens were ignored for this reason; asked from any thread. */
+uint64_t sc_scratch_refused(const sc_scratch *scratch, sc_token_refusal why);
 
 /* A walk over all cells of a tally, for whoever adds up several scratches. Start from zeros. */
 typedef struct {
   const sc_rollout *rollout;
-  sc_str reason;
-  uint32_t cell; /* of scratch->tally */
+  uint32_t reason;
   uint8_t slot;
-  uint32_t at, next_reason;
-  uint8_t next_slot;
+  bool begun;
+  uint32_t at; /* of the rollout in its table */
 } sc_tally_cell;
 
 /* Moves on to the next cell; false after the last. */
