@@ -29,13 +29,16 @@ from sidecar.config import NO_SECURITY, ConfigError, Settings, socket_path
 from sidecar.control import documents, messages, wire
 from sidecar.control.backoff import Backoff
 from sidecar.control.client import Client
+from sidecar.control.driving import Driver, Judge, no_judgements
 from sidecar.control.keeper import Keeper
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.control.server import Server
 from sidecar.control.services import AdminServer, RolloutService
+from sidecar.delivery import Event
 from sidecar.errors import CanaryError
 from sidecar.store import Store
 from sidecar.telemetry import Telemetry
+from sidecar.web import Notifier, Webhooks
 
 _T = TypeVar("_T")
 GRACE_S = 10.0
@@ -80,6 +83,10 @@ class Controller:
         self._store: Store | None = None
         self._keeper: Keeper | None = None
         self._stamp: object = None
+        # The guard's seat: whoever measures is put here before `run`.
+        self.judge: Judge = no_judgements
+        self._webhooks: Webhooks | None = None
+        self._notifier: Notifier | None = None
         onlooker.measure_controller(telemetry.ControllerSources(self._current_and_behind))
 
     async def start(self) -> None:
@@ -87,14 +94,28 @@ class Controller:
         if not self._folder.exists():
             raise ConfigError(f"{self._folder}: no such folder", remedy="name the rollouts' folder")
         self._store = await self._blocking(functools.partial(Store, self._settings.database))
-        self._keeper = Keeper(self._store, self._server.publish, self._blocking)
+        self._webhooks = Webhooks()
+        self._notifier = Notifier(self._webhooks.ask)
+        self._keeper = Keeper(
+            self._store, self._server.publish, self._blocking, self._notifier.tell
+        )
         await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
-        await self._server.start(RolloutService(self._keeper, lambda: self._server.sidecars))
+        service = RolloutService(self._keeper, lambda: self._server.sidecars, self._history)
+        await self._server.start(service)
         for door in self._server.doors:
             said = {"address": door.address, "protection": door.protection}
             _log.info("controller serving", extra={**said, "rollouts": len(self._keeper.states)})
 
     async def run(self) -> None:
+        """Follow the folder and drive the launches."""
+        assert self._keeper
+        assert self._webhooks
+        driver = Driver(self._keeper, self.judge, self._webhooks.ask)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(driver.run())
+            both.create_task(self._follow())
+
+    async def _follow(self) -> None:
         """Follow the folder, whatever becomes of it."""
         while True:
             # RuntimeError: the system has no watch left to give; then the clock alone must do.
@@ -124,6 +145,9 @@ class Controller:
     async def stop(self) -> None:
         """Let the sidecars go and close the store."""
         await self._server.stop()
+        if self._notifier and self._webhooks:
+            await self._notifier.close()
+            await self._webhooks.close()
         if self._store:
             await self._blocking(self._store.close)
         self._writer.shutdown()
@@ -152,6 +176,10 @@ class Controller:
         except CanaryError as error:
             self._stamp = None
             _log.warning("folder not taken", extra={"error": error})
+
+    async def _history(self, rollout: str, newest: int) -> list[Event]:
+        assert self._store
+        return await self._blocking(functools.partial(self._store.events, rollout, newest))
 
     async def _blocking(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call)

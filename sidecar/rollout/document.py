@@ -10,24 +10,14 @@ from copy import deepcopy
 from functools import cache, cached_property, lru_cache
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field
 
-from sidecar.rollout import names, texts
+from sidecar.rollout import names, progress, texts
+from sidecar.rollout.progress import Part as _Part
 
 SourceKind = Literal["header", "cookie", "query", "client_address"]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        alias_generator=to_camel,
-        hide_input_in_errors=True,
-    )
 
 
 class Metadata(_Part):
@@ -115,8 +105,8 @@ class Variant(_Part):
     )
 
 
-class Spec(_Part):
-    """How requests are shared out."""
+class Spec(progress.Proceeding):
+    """How requests are shared out, and how a launch proceeds."""
 
     assignment: Literal["v1"] = Field(
         default="v1",
@@ -209,6 +199,11 @@ class Rollout(_Part):
             for one in self.spec.variants
         )
 
+    @cached_property
+    def plan(self) -> progress.Plan | None:
+        """How its launch proceeds; None if weights move by hand."""
+        return progress.plan_of(self.spec)
+
 
 @cache
 def _published() -> dict[str, Any]:
@@ -271,6 +266,7 @@ def canonical(rollout: Rollout) -> dict[str, Any]:
                 {"name": one.name, "weight": f"{one.weight:f}", "cluster": one.cluster}
                 for one in rollout.variants
             ],
+            **progress.canonical(rollout.spec),
         },
     }
 
