@@ -43,3 +43,5 @@ MAX_GRAINS = 100 * 10**MAX_WEIGHT_DECIMALS  # 100 %, in the finest parts a share
 FORCE_HEADER = "canary-force"
 ATTRIBUTE = re.compile(r"[a-z][a-z0-9_.]*")
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+MAX_WRITTEN_DEPTH = 4  # of conditions in conditions, in a document
+MAX_OVERRIDES = 64

@@ -7,9 +7,7 @@ both made from Routes. A Route that exists is valid, so nothing behind this door
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from itertools import pairwise
-from math import gcd, lcm
 from typing import Any, Literal
 
 from sidecar.rollout import names
@@ -74,15 +72,6 @@ class Route:
         check_rules(self)
         object.__setattr__(self, "thresholds", thresholds(tuple(v.weight for v in self.variants)))
         object.__setattr__(self, "made", {})
-
-
-def scale(weights: Mapping[str, Decimal]) -> dict[str, int]:
-    """Exact integers in the same ratios as the decimals, as small as they can be."""
-    ratios = {name: weight.as_integer_ratio() for name, weight in weights.items()}
-    common = lcm(*(denominator for _, denominator in ratios.values()))
-    whole = {name: top * (common // bottom) for name, (top, bottom) in ratios.items()}
-    divisor = gcd(*whole.values()) or 1
-    return {name: value // divisor for name, value in whole.items()}
 
 
 def _check_name(name: str) -> None:
