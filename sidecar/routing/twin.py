@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 LINE = 1 << 64
 LOG_BITS = 48
 
-# Beside these there is "segment:<name>".
+# A row of PRECEDENCE, "segment:<name>" in place of "segment", or "no_unit".
 Reason = str
+# Who decides, from top to bottom: docs/assignment.md has the same rows.
+PRECEDENCE = (
+    "killed", "holdout", "excluded", "prerequisite", "forced", "override", "layer", "segment",
+    "weight",
+)  # fmt: skip
 NEVER = 1 << 62  # a time after every expiry: who does not know the time forces nothing
 
 
