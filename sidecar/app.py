@@ -24,11 +24,12 @@ from typing import Protocol, TypeVar
 import uvloop
 import watchfiles
 
-from sidecar import extproc, telemetry
+from sidecar import extproc, telemetry, web
 from sidecar.config import NO_SECURITY, ConfigError, Settings, socket_path
-from sidecar.control import documents, messages, wire
+from sidecar.control import documents, messages, services, wire
 from sidecar.control.backoff import Backoff
 from sidecar.control.client import Client
+from sidecar.control.doors import Door
 from sidecar.control.driving import Driver, Judge, no_judgements
 from sidecar.control.keeper import Keeper
 from sidecar.control.pb import control_pb2 as pb
@@ -87,6 +88,7 @@ class Controller:
         self.judge: Judge = no_judgements
         self._webhooks: Webhooks | None = None
         self._notifier: Notifier | None = None
+        self._http: web.Server | None = None
         onlooker.measure_controller(telemetry.ControllerSources(self._current_and_behind))
 
     async def start(self) -> None:
@@ -102,9 +104,24 @@ class Controller:
         await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
         service = RolloutService(self._keeper, lambda: self._server.sidecars, self._history)
         await self._server.start(service)
+        await self._serve_http(self._keeper)
         for door in self._server.doors:
             said = {"address": door.address, "protection": door.protection}
             _log.info("controller serving", extra={**said, "rollouts": len(self._keeper.states)})
+
+    async def _serve_http(self, keeper: Keeper) -> None:
+        address = self._settings.http
+        if not address:
+            return
+        door = Door(address, self._settings.security)
+        if path := socket_path(address):
+            wire.claim(path)
+        access = web.Access(door.recognise, door.guarded, services.http_status)
+        api = web.application(keeper, self._history, access)
+        self._http = web.Server(api, address, door.tls())
+        await self._http.start()
+        said = {"address": self._http.address, "protection": door.protection}
+        _log.info("HTTP API serving", extra=said)
 
     async def run(self) -> None:
         """Follow the folder and drive the launches."""
@@ -145,6 +162,8 @@ class Controller:
     async def stop(self) -> None:
         """Let the sidecars go and close the store."""
         await self._server.stop()
+        if self._http:
+            await self._http.stop()
         if self._notifier and self._webhooks:
             await self._notifier.close()
             await self._webhooks.close()

@@ -11,12 +11,15 @@ STEPS = "[{weight: 5, hold: 10m, minSamples: 100}, {weight: 25, hold: 10m}, {wei
 
 def text(name="chat", steps=STEPS, *more: str, candidate=0, cluster="v2") -> str:
     lines = [f"steps: {steps}"] if steps else []
+    variants = (
+        f"variants: [{{name: stable, weight: 95}},"
+        f" {{name: canary, weight: {candidate}, cluster: {cluster}}}]"
+    )
     return "\n  ".join(
         [
             f"apiVersion: canary.dev/v1\nkind: Rollout\nmetadata: {{name: {name}}}\nspec:",
             "unit: [{header: x-user-id}]",
-            f"variants: [{{name: stable, weight: 95}}, {{name: canary, weight: {candidate},"
-            f" cluster: {cluster}}}]",
+            variants,
             *lines,
             *more,
         ]

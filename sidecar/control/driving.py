@@ -46,13 +46,24 @@ async def no_judgements(now: datetime) -> Mapping[str, Judgement]:
     return {}
 
 
-class Driver:
-    """Drives the launches of one keeper. Every clock it reads is an argument of `tick`."""
+def _now() -> datetime:
+    return datetime.now(UTC)
 
-    def __init__(self, keeper: Keeper, judge: Judge, ask_gate: AskGate) -> None:
+
+class Driver:
+    """Drives the launches of one keeper. `now` is the clock by which gates answer."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        judge: Judge,
+        ask_gate: AskGate,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
         self._keeper = keeper
         self._judge = judge
         self._ask_gate = ask_gate
+        self._now = now
         self._before: tuple[datetime, float] | None = None
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._not_before_s: dict[str, float] = {}
@@ -64,7 +75,7 @@ class Driver:
             while True:
                 began_s = time.monotonic()
                 try:
-                    await self.tick(datetime.now(UTC), began_s)
+                    await self.tick(self._now(), began_s)
                 except CanaryError as error:
                     _log.warning("launches not driven", extra={"error": error})
                 await asyncio.sleep(max(0.0, began_s + TICK_S - time.monotonic()))
@@ -160,6 +171,6 @@ class Driver:
         word = self._keeper.judgements.get(state.name)
         answer = GateAnswered(progress.launch, number, passed, said, word)
         try:
-            await self._keeper.drive({state.name: answer}, Origin(datetime.now(UTC), WHO))
+            await self._keeper.drive({state.name: answer}, Origin(self._now(), WHO))
         except CanaryError as error:
             _log.warning("a gate's answer was not kept", extra={"error": error})

@@ -84,6 +84,13 @@ class Keeper:
         self._observe = observe
         self._one_at_a_time = asyncio.Lock()
 
+    def state(self, name: str) -> State:
+        """Return one rollout's state. Raises UnknownRolloutError."""
+        found = self.states.get(name)
+        if found is None:
+            raise unknown(name, self.states)
+        return found
+
     async def adopt(self, scan: Scan) -> None:
         """Take the folder as it was read. Raises CanaryError if that cannot be kept."""
         await _to_its_end(self._adopt(scan))
@@ -123,9 +130,7 @@ class Keeper:
         expected_revision: int | None,
     ) -> Accepted:
         async with self._one_at_a_time:
-            before = self.states.get(name)
-            if before is None:
-                raise unknown(name, self.states)
+            before = self.state(name)
             change = delivery.set_weights(
                 before, weights, origin, expected_revision=expected_revision
             )
@@ -147,9 +152,7 @@ class Keeper:
         self, name: str, command: Command, origin: Origin, expected_revision: int | None
     ) -> Accepted:
         async with self._one_at_a_time:
-            before = self.states.get(name)
-            if before is None:
-                raise unknown(name, self.states)
+            before = self.state(name)
             delivery.check_revision(before, expected_revision)
             change = delivery.handle(before, command, origin)
             if change is None:

@@ -15,7 +15,7 @@ from sidecar.control import following, keepsake, messages, wire
 from sidecar.control.client import Client
 from sidecar.control.conversation import Conversation
 from sidecar.control.doors import Door, ForbiddenError, UnauthenticatedError
-from sidecar.control.keeper import Accepted, Keeper, UnknownRolloutError, unknown
+from sidecar.control.keeper import Accepted, Keeper, UnknownRolloutError
 from sidecar.control.offload import MANY, off_loop_if
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.delivery import (
@@ -72,6 +72,16 @@ async def no_history(rollout: str, newest: int) -> list[Event]:
     return []
 
 
+_HTTP = {
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.ABORTED: 409,
+    grpc.StatusCode.FAILED_PRECONDITION: 409,
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+}
+
+
 class RolloutService:
     """Answers for the controller.
 
@@ -115,9 +125,8 @@ class RolloutService:
 
     async def get_history(self, request: pb.GetHistoryRequest) -> pb.History:
         """Read what happened to a rollout. Raises UnknownRolloutError."""
-        if request.rollout not in self._keeper.states:
-            raise unknown(request.rollout, self._keeper.states)
-        events = await self._history(request.rollout, request.newest or -1)
+        name = self._keeper.state(request.rollout).name
+        events = await self._history(name, request.newest or -1)
         return pb.History(events=map(messages.event, events))
 
     def _accepted(self, accepted: Accepted) -> dict[str, Any]:
@@ -179,6 +188,11 @@ async def abort(context: _Context, error: CanaryError) -> Never:
     """End a call with the status that fits the error."""
     await context.abort(_CODES.get(type(error), grpc.StatusCode.INTERNAL), str(error))
     raise AssertionError
+
+
+def http_status(error: CanaryError) -> int:
+    """Return the HTTP status that fits the error as its gRPC status does."""
+    return _HTTP.get(_CODES.get(type(error), grpc.StatusCode.INTERNAL), 500)
 
 
 class AdminServer:

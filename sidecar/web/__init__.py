@@ -4,7 +4,9 @@ Knows launches (`delivery`) and nothing of how they are kept or sent on: the app
 what it may read and do. Nothing here holds up a launch; a webhook has a deadline, always.
 """
 
+from sidecar.web.api import Access, application
 from sidecar.web.notifying import Notifier
+from sidecar.web.serving import Server
 from sidecar.web.webhooks import Webhooks
 
-__all__ = ["Notifier", "Webhooks"]
+__all__ = ["Access", "Notifier", "Server", "Webhooks", "application"]

@@ -289,48 +289,56 @@ def test_the_table_has_a_cell_for_every_phase_and_input():
 @given(DOCUMENTS, st.lists(st.tuples(INPUTS, MINUTES, st.booleans()), max_size=30))
 def test_no_input_in_any_phase_breaks_the_laws(declared_as, inputs):
     launch = Launch(*declared_as)
-    plan = launch.state.document.rollout.plan
-    for given_, minutes, fresh in inputs:
+    for chosen, minutes, fresh in inputs:
         before = launch.state
-        if fresh and isinstance(given_, Tick) and given_.judgement:
-            about = replace(
-                given_.judgement,
-                launch=before.progress.launch,
-                step=before.progress.step,
-                at=START + timedelta(minutes=minutes),
-            )
-            given_ = Tick(about)
+        heard = about_now(chosen, before.progress, minutes) if fresh else chosen
         try:
-            change = launch.give(given_, minutes)
+            change = launch.give(heard, minutes)
         except RefusedError:
+            assert isinstance(heard, Command)
             continue
-        after, was = launch.state.progress, before.progress
-        if change is None:
-            continue
-        assert change.state.revision == before.revision + 1
-        assert (change.event.phase, change.event.step) == (after.phase, after.step)
-        assert sum(change.state.in_force.values()) == 100
-        # By itself a launch goes one step on, or ends; only people begin another.
-        people = isinstance(given_, Command)
-        if not people and after.phase is not Phase.PROMOTED:
-            assert after.step in (was.step, was.step + 1)
-            assert after.launch == was.launch
-        if not people and after.phase is Phase.PROMOTED:
-            assert was.step >= len(plan.steps) - 1
-        # Weights and phase never contradict each other.
-        candidate = change.state.in_force["canary"]
-        if after.phase is Phase.PROMOTED:
-            assert candidate == 100
-        elif after.phase in (Phase.ROLLED_BACK, Phase.PENDING):
-            assert candidate == 0
-        elif after.step:
-            assert candidate == plan.steps[after.step - 1].weight
-        # Harm is never overlooked in a launch that has the candidate out.
-        harmful = (
-            isinstance(given_, Tick)
-            and given_.judgement
-            and given_.judgement.verdict is Verdict.HARMFUL
-            and fresh
-        )
-        if harmful and was.phase in delivery.UNDER_WAY and was.step:
-            assert after.phase is Phase.ROLLED_BACK
+        if change:
+            assert change.state.revision == before.revision + 1
+            assert sum(change.state.in_force.values()) == 100
+            check_way(before, change, heard)
+            check_weights(change)
+        if fresh and is_harm(heard) and before.progress.step:
+            assert launch.state.progress.phase in delivery.OVER
+
+
+def about_now(chosen, progress, minutes):
+    if not isinstance(chosen, Tick) or chosen.judgement is None:
+        return chosen
+    at = START + timedelta(minutes=minutes)
+    return Tick(replace(chosen.judgement, launch=progress.launch, step=progress.step, at=at))
+
+
+def is_harm(heard):
+    word = heard.judgement if isinstance(heard, Tick) else None
+    return word is not None and word.verdict is Verdict.HARMFUL
+
+
+def check_way(before, change, heard):
+    """By itself a launch goes one step on, or ends; only people begin another."""
+    was, now = before.progress, change.state.progress
+    steps = len(before.document.rollout.plan.steps)
+    assert (change.event.phase, change.event.step) == (now.phase, now.step)
+    if isinstance(heard, Command):
+        return
+    assert now.launch == was.launch
+    if now.phase is Phase.PROMOTED:
+        assert was.step >= steps - 1
+    else:
+        assert now.step in (was.step, was.step + 1)
+
+
+def check_weights(change):
+    """Weights and phase never contradict each other."""
+    progress, plan = change.state.progress, change.state.document.rollout.plan
+    candidate = change.state.in_force["canary"]
+    if progress.phase is Phase.PROMOTED:
+        assert candidate == 100
+    elif progress.phase is Phase.ROLLED_BACK or not progress.step:
+        assert candidate == 0
+    else:
+        assert candidate == plan.steps[progress.step - 1].weight
