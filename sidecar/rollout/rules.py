@@ -32,13 +32,13 @@ class Metadata(Part):
 class NumberRange(Part):
     """A range of numbers; a value that is no number is in none."""
 
-    above: rule_texts.Number = Field(default=Decimal(0), description="Greater.", examples=[0])
+    above: rule_texts.Number = Field(default=_ABSENT, description="Greater.", examples=[0])
     at_least: rule_texts.Number = Field(
-        default=Decimal(0), description="Greater or equal.", examples=[18]
+        default=_ABSENT, description="Greater or equal.", examples=[18]
     )
-    below: rule_texts.Number = Field(default=Decimal(0), description="Less.", examples=[65])
+    below: rule_texts.Number = Field(default=_ABSENT, description="Less.", examples=[65])
     at_most: rule_texts.Number = Field(
-        default=Decimal(0), description="Less or equal.", examples=[64]
+        default=_ABSENT, description="Less or equal.", examples=[64]
     )
 
 
@@ -120,18 +120,18 @@ class Condition(Part):
         examples=["(?i)de|fr"],
     )
     present: bool = Field(
-        default=True, description="There and not empty; false: not there.", examples=[True]
+        default=_ABSENT, description="There and not empty; false: not there.", examples=[True]
     )
     number: NumberRange = Field(
-        default=NumberRange(), description="A number in this range.", examples=[{"atLeast": 18}]
+        default=_ABSENT, description="A number in this range.", examples=[{"atLeast": 18}]
     )
     semver: VersionRange = Field(
-        default=VersionRange(),
+        default=_ABSENT,
         description="A semantic version in this range.",
         examples=[{"atLeast": "2.1.0"}],
     )
     date: DateRange = Field(
-        default=DateRange(),
+        default=_ABSENT,
         description="A moment in this range.",
         examples=[{"after": "2026-01-01T00:00:00Z"}],
     )
