@@ -7,6 +7,8 @@ No thread of the transport ever comes here: requests never touch Python.
 from libc.errno cimport errno
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
+from libc.string cimport memset
+
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
@@ -29,8 +31,10 @@ cdef extern from "sc_server.h" nogil:
         const sc_variant *variants
         uint8_t n_variants
 
-    ctypedef enum sc_reason:
-        SC_REASONS
+    ctypedef struct sc_tally_cell:
+        const sc_rollout *rollout
+        uint32_t reason
+        uint8_t slot
 
     ctypedef struct sc_scratch:
         pass
@@ -72,6 +76,7 @@ cdef extern from "sc_server.h" nogil:
         uint64_t answers
         uint64_t malformed
         uint64_t not_ready
+        uint64_t *force_refused
         uint64_t *durations
         uint64_t duration_sum_ns
 
@@ -100,8 +105,11 @@ cdef extern from "sc_server.h" nogil:
     int sc_edition_new(sc_edition **out, const sc_table *table, uint64_t number, size_t n_threads)
     void sc_edition_del(sc_edition *edition)
     uint64_t sc_scratch_tally(
-        const sc_scratch *scratch, const sc_rollout *rollout, uint8_t slot, sc_reason reason)
-    sc_str sc_reason_name(sc_reason reason)
+        const sc_scratch *scratch, const sc_rollout *rollout, uint8_t slot, uint32_t reason)
+    bint sc_tally_next(const sc_table *table, sc_tally_cell *cell)
+    sc_str sc_reason_name(const sc_rollout *rollout, uint32_t reason)
+    int SC_TOKEN_REFUSALS
+    sc_str sc_token_refusal_name(int why)
     sc_str sc_table_version(const sc_table *table)
     uint32_t sc_table_len(const sc_table *table)
     const sc_rollout *sc_table_rollout(const sc_table *table, uint32_t at)
@@ -239,27 +247,22 @@ cdef class Server:
         self.add(edition, self.earlier)
 
     cdef add(self, sc_edition *edition, dict into):
-        cdef const sc_rollout *rollout
-        cdef uint32_t at
-        cdef uint8_t slot
-        cdef int reason
+        cdef sc_tally_cell cell
         cdef size_t i
         cdef uint64_t count
-        for at in range(sc_table_len(edition.table)):
-            rollout = sc_table_rollout(edition.table, at)
-            for slot in range(rollout.n_variants):
-                for reason in range(SC_REASONS):
-                    count = 0
-                    for i in range(edition.n_threads):
-                        count += sc_scratch_tally(
-                            &edition.scratches[i], rollout, slot, <sc_reason>reason)
-                    if count > 0:
-                        key = (
-                            text(rollout.name),
-                            text(rollout.variants[slot].name),
-                            text(sc_reason_name(<sc_reason>reason)),
-                        )
-                        into[key] = into.get(key, 0) + count
+        memset(&cell, 0, sizeof(cell))
+        while sc_tally_next(edition.table, &cell):
+            count = 0
+            for i in range(edition.n_threads):
+                count += sc_scratch_tally(
+                    &edition.scratches[i], cell.rollout, cell.slot, cell.reason)
+            if count > 0:
+                key = (
+                    text(cell.rollout.name),
+                    text(cell.rollout.variants[cell.slot].name),
+                    text(sc_reason_name(cell.rollout, cell.reason)),
+                )
+                into[key] = into.get(key, 0) + count
 
     def decisions(self) -> dict[tuple[str, str, str], int]:
         self.collect()
@@ -273,6 +276,7 @@ cdef class Server:
 
     def counters(self) -> dict[str, int]:
         cdef sc_server_counts c
+        cdef int why
         self.count(&c)
         return {
             "streams": c.conns.calls,
@@ -287,6 +291,10 @@ cdef class Server:
             "stalled": c.stalled,
             "wakeups": c.wakeups,
             "samples_dropped": c.samples_dropped,
+            **{
+                "force_" + text(sc_token_refusal_name(why)): c.extproc.force_refused[why]
+                for why in range(1, SC_TOKEN_REFUSALS)
+            },
         }
 
     def durations(self) -> tuple[tuple[int, ...], int]:
@@ -328,7 +336,7 @@ cdef class Server:
         return (
             text(rollout.name),
             text(rollout.variants[s.slot].name),
-            text(sc_reason_name(<sc_reason>s.reason)),
+            text(sc_reason_name(rollout, s.reason)),
             text(sc_table_version(table)),
         )
 

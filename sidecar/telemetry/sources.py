@@ -28,8 +28,11 @@ class Table(Protocol):
     def version(self) -> str:
         """The version its answers carry."""
 
-    def decide(self, message: bytes) -> list[tuple[str, str, str, int, int]]:
-        """Return (rollout, variant, reason, position, second) per rollout that speaks."""
+    def decide(self, message: bytes, now_s: int) -> list[tuple[str, str, str, int, int]]:
+        """Return (rollout, variant, reason, position, second) per rollout that speaks.
+
+        `now_s` is the Unix time by which force tokens expire.
+        """
 
 
 Metadata = Sequence[tuple[str, str | bytes]]

@@ -108,7 +108,7 @@ class Tracing:
         self, trace: tuple[int, int, str], table: Table, message: bytes, took_ns: int
     ) -> None:
         end_ns = time.time_ns()
-        for rollout, variant, reason, _, second in table.decide(message):
+        for rollout, variant, reason, _, second in table.decide(message, end_ns // 10**9):
             about = (rollout, variant, reason, table.version, second)
             self._keep(Decided(*about, *trace, end_ns, took_ns))
 

@@ -132,7 +132,7 @@ def test_a_reason_the_conventions_do_not_know_is_unknown_to_them():
         version = "v"
 
         @staticmethod
-        def decide(_message):
+        def decide(_message, _now_s):
             return [("chat", "stable", "killed", 1, 2)]
 
     [span] = Watched(ON).ask(SAMPLED, table=Killed()).spans
