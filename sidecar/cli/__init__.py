@@ -24,6 +24,8 @@ COMMANDS = {
     "rollback": "deliver",
     "approve": "deliver",
     "launch": "deliver",
+    "kill": "deliver",
+    "revive": "deliver",
     "wait": "deliver",
     "history": "deliver",
     "validate": "documents",

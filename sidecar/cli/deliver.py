@@ -39,6 +39,12 @@ _HELP = {
     "approve": """Approve the next step of rollout NAME, where it asks for that.
 
     It begins once everything else it waits for is there too.""",
+    "kill": """Give everybody the baseline of rollout NAME at once, above every other rule.
+
+    Weights and document stay; a launch that is under way is paused.""",
+    "revive": """Take rollout NAME back from `canary kill`: exactly the same people as before.
+
+    A launch that was under way stays paused until `canary resume`.""",
     "launch": """Begin another launch of rollout NAME, after one that is over.
 
     From nobody; spec.relaunch says whether the same people come first.""",
@@ -85,6 +91,8 @@ abort = _command("abort")
 rollback = _command("rollback")
 approve = _command("approve")
 launch = _command("launch")
+kill = _command("kill")
+revive = _command("revive")
 
 
 @click.command()

@@ -58,6 +58,10 @@ def acted(reply: pb.ActResponse) -> str:
 def standing(status: pb.RolloutStatus) -> str:
     """Say in one line how a launch stands."""
     progress = status.progress
+    if status.killed and not status.retired:
+        return f"{status.name}: killed, baseline for all (it stands at {report.shares(status.in_force)})"
+    if not status.HasField("progress"):
+        return f"{status.name}: {report.shares(status.in_force)}"
     phase = "retired" if status.retired else progress.phase
     where = f"step {progress.step} of {progress.steps}"
     return f"{status.name}: {phase}, {where}, {report.shares(status.in_force)}"
@@ -75,6 +79,8 @@ def show(status: pb.RolloutStatus, console: Console | None = None) -> None:
     )
     if status.retired:
         console.print("[red]retired: baseline for all[/]")
+    elif status.killed:
+        console.print("[red]killed: baseline for all[/] (`canary revive` brings it back)")
     if progress.why:
         console.print(f"why       {escape(progress.why)}", soft_wrap=True)
     console.print(f"weights   {report.shares(status.in_force)}")

@@ -71,7 +71,7 @@ def _controller(console: Console, status: pb.ControllerStatus) -> None:
     for one in status.rollouts:
         table.add_row(
             one.name,
-            "[red]retired: baseline for all[/]" if one.retired else shares(one.in_force),
+            in_force(one),
             _launch(one),
             shares(one.declared),
             str(one.revision),
@@ -148,6 +148,15 @@ def _last_change(rollout: pb.RolloutStatus) -> str:
     event = rollout.last_event
     why = f": {event.why}" if event.why else ""
     return escape(f"{ago(event.at)}, {event.kind} by {event.who}{why}")
+
+
+def in_force(one: Any) -> str:
+    """Show what a rollout gives now, marked up."""
+    if one.retired:
+        return "[red]retired: baseline for all[/]"
+    return f"[red]killed: baseline for all[/] ({shares(one.in_force)})" if one.killed else shares(
+        one.in_force
+    )
 
 
 def shares(weights: Any) -> str:

@@ -19,7 +19,7 @@ from sidecar import delivery
 from sidecar.control.documents import FileMistake, Scan
 from sidecar.control.offload import MANY, off_loop_if
 from sidecar.control.snapshot import Resource, Snapshot
-from sidecar.delivery import Change, Command, Event, Input, Judgement, Origin, State
+from sidecar.delivery import Change, Command, Event, Input, Judgement, Origin, State, Switch
 from sidecar.errors import CanaryError
 from sidecar.rollout import moves
 from sidecar.routing import Route, route_of
@@ -139,22 +139,22 @@ class Keeper:
             return Accepted(before, change.state, await self._apply([change]))
 
     async def act(
-        self, name: str, command: Command, origin: Origin, expected_revision: int | None = None
+        self, name: str, command: Command | Switch, origin: Origin, expected_revision: int | None = None
     ) -> Accepted:
         """Do what somebody asks of a launch.
 
-        Raises CanaryError (UnknownRolloutError, and what `delivery.handle` raises) if it is refused
+        Raises CanaryError (UnknownRolloutError, and what `delivery.act` raises) if it is refused
         or cannot be kept: then nothing happened.
         """
         return await _to_its_end(self._act(name, command, origin, expected_revision))
 
     async def _act(
-        self, name: str, command: Command, origin: Origin, expected_revision: int | None
+        self, name: str, command: Command | Switch, origin: Origin, expected_revision: int | None
     ) -> Accepted:
         async with self._one_at_a_time:
             before = self.state(name)
             delivery.check_revision(before, expected_revision)
-            change = delivery.handle(before, command, origin)
+            change = delivery.act(before, command, origin)
             if change is None:
                 return Accepted(before, before, time.time_ns())
             return Accepted(before, change.state, await self._apply([change]))
@@ -225,7 +225,7 @@ def _resources(states: Iterable[State]) -> dict[str, Resource | None]:
 
 def _route(state: State) -> Route:
     """Make the route; a launch that refreshes its cohort has a salt of its own."""
-    route = route_of(state.document.rollout, state.in_force)
+    route = route_of(state.document.rollout, state.in_force, killed=state.killed)
     salt = state.salt.encode()
     return route if salt == route.salt else replace(route, salt=salt)
 

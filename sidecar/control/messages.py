@@ -47,6 +47,7 @@ def rollout_status(
         declared=weights(state.document.weights),
         in_force=weights(state.in_force),
         retired=state.retired,
+        killed=state.killed,
         changed_at=timestamp(state.changed_at),
         file=state.document.file,
         last_event=event(last) if last else None,

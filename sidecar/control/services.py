@@ -25,6 +25,7 @@ from sidecar.delivery import (
     Origin,
     RefusedError,
     RetiredError,
+    Switch,
     UnknownVariantError,
     WeightsError,
 )
@@ -63,6 +64,8 @@ _ACTIONS = {
     pb.ACTION_ROLL_BACK: Command.ROLL_BACK,
     pb.ACTION_APPROVE: Command.APPROVE,
     pb.ACTION_LAUNCH: Command.LAUNCH,
+    pb.ACTION_KILL: Switch.KILL,
+    pb.ACTION_REVIVE: Switch.REVIVE,
 }
 
 

@@ -6,6 +6,7 @@ beside it, and whoever called keeps both or neither.
 """
 
 from sidecar.delivery.conditions import Wait, waits
+from sidecar.delivery.killing import Switch, act
 from sidecar.delivery.machine import RefusedError, gate_wanted, handle
 from sidecar.delivery.progress import (
     MOVING,
@@ -64,12 +65,14 @@ __all__ = [
     "RefusedError",
     "RetiredError",
     "State",
+    "Switch",
     "Tick",
     "UnknownVariantError",
     "Verdict",
     "Wait",
     "Weights",
     "WeightsError",
+    "act",
     "adopt",
     "check_revision",
     "gate_wanted",

@@ -36,6 +36,8 @@ class Kind(StrEnum):
     ROLLED_BACK = "RolloutRolledBack"
     PHASE_CHANGED = "PhaseChanged"
     CLOCK_JUMPED = "ClockJumped"
+    KILLED = "RolloutKilled"
+    REVIVED = "RolloutRevived"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class Document:
 class State:
     """How a rollout stands. A retired one keeps everything it needs to resume.
 
-    `progress` is None where the document has no steps: weights move by hand.
+    `progress` is None where the document has no steps: weights move by hand. While it is `killed`
+    everybody gets the baseline, and all else stays as it was.
     """
 
     document: Document
@@ -74,6 +77,7 @@ class State:
     retired: bool
     changed_at: datetime
     progress: Progress | None = None
+    killed: bool = False
 
     @property
     def salt(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sidecar.rollout.document import describe
 from sidecar.rollout.launches import about_launch
+from sidecar.rollout.targets import about_rules
 from sidecar.rollout.tree import Fields, Items, Loc, Parsed, Problem, key_place, place
 from sidecar.rollout.wording import example
 
@@ -41,6 +42,7 @@ def across_fields(document: Parsed) -> Iterator[Problem]:
     yield from _variant_names(document)
     yield from _weights(document)
     yield from about_launch(document)
+    yield from about_rules(document)
 
 
 def _list(document: Parsed, loc: Loc) -> Items:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from sidecar.rollout import names, progress, texts
+from sidecar.rollout import names, progress, rules, texts
 from sidecar.rollout.progress import Part as _Part
 
 SourceKind = Literal["header", "cookie", "query", "client_address"]
@@ -105,8 +105,8 @@ class Variant(_Part):
     )
 
 
-class Spec(progress.Proceeding):
-    """How requests are shared out, and how a launch proceeds."""
+class Spec(rules.Ruling, progress.Proceeding):
+    """How requests are shared out, who is an exception, and how a launch proceeds."""
 
     assignment: Literal["v1"] = Field(
         default="v1",
@@ -229,9 +229,16 @@ def describe(loc: tuple[str | int, ...]) -> Mapping[str, Any]:
     return node if isinstance(node, dict) else {}
 
 
-def _inline(node: dict[str, Any], defs: Mapping[str, Any]) -> dict[str, Any]:
-    """Write references out (a CRD has none) and drop titles and the stand-ins for 'not said'."""
+_NESTED = "#/$defs/Condition"
+
+
+def _inline(node: dict[str, Any], defs: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
+    """Write references out (a CRD has none) and drop titles and the stand-ins for 'not said'.
+
+    Conditions hold conditions: they are written out as deep as a document may nest them.
+    """
     if "$ref" in node:
+        depth += node["$ref"] == _NESTED
         node = {**defs[node["$ref"].rpartition("/")[2]], **node}
     left_out = ("$ref", "$defs", "title", "default")
     plain = {key: value for key, value in node.items() if key not in left_out}
@@ -239,12 +246,18 @@ def _inline(node: dict[str, Any], defs: Mapping[str, Any]) -> dict[str, Any]:
         plain["enum"] = [plain.pop("const")]  # which a CRD has
     if "properties" in plain:
         plain["properties"] = {
-            name: _inline(value, defs) for name, value in plain["properties"].items()
+            name: _inline(value, defs, depth)
+            for name, value in plain["properties"].items()
+            if depth < names.MAX_WRITTEN_DEPTH or not _nests(value)
         }
     for key in ("items", "additionalProperties"):
         if isinstance(plain.get(key), dict):
-            plain[key] = _inline(plain[key], defs)
+            plain[key] = _inline(plain[key], defs, depth)
     return plain
+
+
+def _nests(node: Mapping[str, Any]) -> bool:
+    return _NESTED in (node.get("$ref"), node.get("items", {}).get("$ref"))
 
 
 def canonical(rollout: Rollout) -> dict[str, Any]:
@@ -267,6 +280,7 @@ def canonical(rollout: Rollout) -> dict[str, Any]:
                 for one in rollout.variants
             ],
             **progress.canonical(rollout.spec),
+            **rules.canonical(rollout.spec),
         },
     }
 

@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 # "CNRY": how `file` and we tell this database from any other.
 APPLICATION_ID = 0x434E5259
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE states (
@@ -59,15 +59,16 @@ ALTER TABLE events ADD COLUMN launch INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE events ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE events ADD COLUMN evidence TEXT NOT NULL DEFAULT '';
 """,
+    2: "ALTER TABLE states ADD COLUMN killed INTEGER NOT NULL DEFAULT 0;",
 }
 _SET_STATE = """
 INSERT INTO states (rollout, document, generation, file, in_force, revision, retired, changed_at,
-    progress)
+    progress, killed)
 VALUES (:rollout, :document, :generation, :file, :in_force, :revision, :retired, :changed_at,
-    :progress)
+    :progress, :killed)
 ON CONFLICT (rollout) DO UPDATE SET document = :document, generation = :generation,
     file = :file, in_force = :in_force, revision = :revision, retired = :retired,
-    changed_at = :changed_at, progress = :progress
+    changed_at = :changed_at, progress = :progress, killed = :killed
 """
 _ADD_EVENT = """
 INSERT INTO events (rollout, revision, kind, generation, at, who, why, before, after, phase,

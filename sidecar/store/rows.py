@@ -28,6 +28,7 @@ def of_state(state: State) -> Row:
         "retired": int(state.retired),
         "changed_at": state.changed_at.isoformat(),
         "progress": _progress_text(state.progress),
+        "killed": int(state.killed),
     }
 
 
@@ -41,6 +42,7 @@ def state(row: sqlite3.Row) -> State:
         retired=bool(row["retired"]),
         changed_at=datetime.fromisoformat(row["changed_at"]),
         progress=_progress(row["progress"]),
+        killed=bool(row["killed"]),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from sidecar.delivery import Command, Event, Judgement, Origin, State
+from sidecar.delivery import Command, Event, Judgement, Origin, State, Switch
 from sidecar.errors import CanaryError
 from sidecar.web import views
 
@@ -71,7 +71,7 @@ class Launches(Protocol):
         """The guard's newest words."""
 
     async def act(
-        self, name: str, command: Command, origin: Origin, expected_revision: int | None
+        self, name: str, command: Command | Switch, origin: Origin, expected_revision: int | None
     ) -> Accepted:
         """Do what somebody asks of a launch. Raises CanaryError."""
 
@@ -112,7 +112,7 @@ def application(launches: Launches, history: History, access: Access) -> web.App
     app.router.add_get("/v1/rollouts/{name}", api.rollout)
     app.router.add_get("/v1/rollouts/{name}/history", api.history)
     app.router.add_put("/v1/rollouts/{name}/weights", api.set_weights)
-    words = "|".join(Command)
+    words = "|".join([*Command, *Switch])
     app.router.add_post(f"/v1/rollouts/{{name}}/{{command:{words}}}", api.act)
     return app
 
@@ -146,7 +146,8 @@ class _Api:
     async def act(self, request: web.Request) -> web.Response:
         caller = self._admit(request)
         body = await _body(request, _BODY_FIELDS)
-        command = Command(request.match_info["command"])
+        word = request.match_info["command"]
+        command = Switch(word) if word in {*Switch} else Command(word)
         origin = _origin(caller, body)
         name, expected = request.match_info["name"], _expected(body)
         return self._accepted(await self._launches.act(name, command, origin, expected))

@@ -27,6 +27,7 @@ def rollout(state: State, word: Judgement | None, now: datetime) -> dict[str, An
         "generation": state.document.generation,
         "revision": state.revision,
         "retired": state.retired,
+        "killed": state.killed,
         "file": state.document.file,
         "changedAt": _moment(state.changed_at),
         "declared": _weights(state.document.weights),
