@@ -11,7 +11,14 @@ from functools import partial
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.sdk.trace.sampling import (
+    ALWAYS_OFF,
+    ALWAYS_ON,
+    Decision,
+    ParentBased,
+    Sampler,
+    TraceIdRatioBased,
+)
 from opentelemetry.semconv._incubating.attributes import feature_flag_attributes as semconv
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -23,8 +30,10 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.trace.span import TraceState
 
-from sidecar.telemetry.sources import Metadata, Table, Watch
+from sidecar.errors import CanaryError
+from sidecar.telemetry.sources import Metadata, Sample, Sampling, Table, Watch
 
 SCOPE = "canary"
 ROLLOUT, VARIANT = "canary.rollout", "canary.variant"
@@ -63,6 +72,40 @@ class Tracing:
         self._ids = ids
         self._follows = not self._samples(_unsampled_parent(), 0)
 
+    @property
+    def sampling(self) -> Sampling | None:
+        """The sampler in numbers, for an engine that samples by itself; None samples nothing.
+
+        Raises CanaryError on a sampler that cannot be put so.
+        """
+        sampler, follows = self._sampler, False
+        if isinstance(sampler, ParentBased):
+            parents = (sampler._remote_parent_sampled, sampler._remote_parent_not_sampled)  # noqa: SLF001
+            sampler, follows = sampler._root, parents == (ALWAYS_ON, ALWAYS_OFF)  # noqa: SLF001
+            if not follows:
+                raise _unknown(self._sampler)
+        if sampler is ALWAYS_ON:
+            return Sampling(follows, always=True, bound=0)
+        if sampler is ALWAYS_OFF:
+            return Sampling(follows, always=False, bound=0) if follows else None
+        if isinstance(sampler, TraceIdRatioBased):
+            whole = sampler.bound > sampler.TRACE_ID_LIMIT
+            return Sampling(follows, always=whole, bound=0 if whole else sampler.bound)
+        raise _unknown(self._sampler)
+
+    def record(self, sample: Sample) -> None:
+        """Make the span of a decision that an engine sampled by itself."""
+        rollout, variant, reason, version, second, trace_id, parent, state, end_ns, took_ns = sample
+        above = _NO_PARENT
+        if parent:
+            flags = TraceFlags(TraceFlags.SAMPLED)
+            context = SpanContext(
+                trace_id, parent, is_remote=True, trace_flags=flags, trace_state=_state(state)
+            )
+            above = set_span_in_context(NonRecordingSpan(context), _NO_PARENT)
+        self._ids.trace_id = trace_id
+        self._span(above, (rollout, variant, reason, version, second), end_ns, took_ns)
+
     def watch(self, metadata: Metadata) -> Watch | None:
         """Return what is to be called with the decision, or None if it is not sampled."""
         for key, value in metadata:
@@ -98,14 +141,32 @@ class Tracing:
         end_ns = time.time_ns()
         self._ids.trace_id = trace_id
         for rollout, variant, reason, _, second in table.decide(message):
-            attributes = _attributes(rollout, variant, reason, table.version)
-            if reason != NO_UNIT:
-                attributes[semconv.FEATURE_FLAG_CONTEXT_ID] = f"{second:016x}"
-            name, begin_ns = f"{_NAME} {rollout}", end_ns - took_ns
-            span = self._tracer.start_span(
-                name, parent, SpanKind.SERVER, attributes, start_time=begin_ns
-            )
-            span.end(end_ns)
+            decided = (rollout, variant, reason, table.version, second)
+            self._span(parent, decided, end_ns, took_ns)
+
+    def _span(
+        self, parent: Context, decided: tuple[str, str, str, str, int], end_ns: int, took_ns: int
+    ) -> None:
+        rollout, variant, reason, version, second = decided
+        attributes = _attributes(rollout, variant, reason, version)
+        if reason != NO_UNIT:
+            attributes[semconv.FEATURE_FLAG_CONTEXT_ID] = f"{second:016x}"
+        name, begin_ns = f"{_NAME} {rollout}", end_ns - took_ns
+        span = self._tracer.start_span(
+            name, parent, SpanKind.SERVER, attributes, start_time=begin_ns
+        )
+        span.end(end_ns)
+
+
+def _unknown(sampler: Sampler) -> CanaryError:
+    return CanaryError(
+        f"the native engine cannot sample as {sampler.get_description()} does",
+        remedy="set OTEL_TRACES_SAMPLER to one of the specification's, or use --engine grpcio",
+    )
+
+
+def _state(text: str) -> TraceState | None:
+    return TraceState.from_header([text]) if text else None
 
 
 def _attributes(rollout: str, variant: str, reason: str, version: str) -> dict[str, str]:
