@@ -210,10 +210,11 @@ void sc_rows_take(sc_rows *rows, sc_str message, uint64_t now_us)
 
 unsigned sc_bucket(uint64_t us)
 {
-  if (us < 128) return 0;
-  if (us >= 1ull << 30) return SC_BUCKETS - 1;
-  unsigned power = 63 - (unsigned)__builtin_clzll(us);
-  return 1 + (power - 7) * 8 + (unsigned)(us >> (power - 3) & 7);
+  if (us < 1u << SC_LOWEST_BIT) return 0;
+  if (us >= 1u << SC_HIGHEST_BIT) return SC_BUCKETS - 1;
+  unsigned high = 63 - (unsigned)__builtin_clzll(us);
+  unsigned sub = (unsigned)(us >> (high - SC_SUB_BITS)) - (1u << SC_SUB_BITS);
+  return 1 + ((high - SC_LOWEST_BIT) << SC_SUB_BITS) + sub;
 }
 
 static bool same_row(const sc_row *a, const sc_row *b)

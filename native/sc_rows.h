@@ -8,9 +8,10 @@
 
 #include "sc_base.h"
 
-/* Durations: one bucket below 128 us, then eight to every doubling up to 2^30 us (18 minutes), then one
- * above. sidecar/outcomes/edges.py says the same. */
-enum { SC_BUCKETS = 186 };
+/* Durations: one bucket below 64 us, then sixteen to every doubling up to 2^30 us (18 minutes), then one
+ * above. sidecar/analysis/edges.py says the same, and numbers the version. */
+enum { SC_LOWEST_BIT = 6, SC_HIGHEST_BIT = 30, SC_SUB_BITS = 4,
+       SC_BUCKETS = (SC_HIGHEST_BIT - SC_LOWEST_BIT) * (1 << SC_SUB_BITS) + 2 };
 
 /* What a row counts; cells.py names the same. The rest is 0. */
 enum {
@@ -27,8 +28,8 @@ enum {
   SC_CELL_GRPC_STATUS = 32,  /* + 0 to 16; + 17: anything else */
   SC_CELL_FLAG = 64,         /* + the field number in ResponseFlags, 1 to 31 */
   SC_CELL_DURATION = 128,    /* + the bucket */
-  SC_CELL_UNIT_DURATION = 384, /* + the bucket: of a unit's first request */
-  SC_CELLS = 384 + SC_BUCKETS,
+  SC_CELL_UNIT_DURATION = 640, /* + the bucket: of a unit's first request */
+  SC_CELLS = SC_CELL_UNIT_DURATION + SC_BUCKETS,
 };
 
 /* What became of entries. Each is in one of these; a message that cannot be read is in its own. */

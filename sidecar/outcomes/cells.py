@@ -4,7 +4,7 @@ Additive only: a number keeps its meaning for ever, readers skip those they do n
 there is zero. native/sc_rows.h has the same list.
 """
 
-from sidecar.outcomes import edges
+from sidecar.analysis import edges
 
 COMPLETED = 0
 BYTES_SENT = 1
@@ -19,8 +19,8 @@ STARTED = 8  # by the router, in the second it decided; the others by Envoy's ac
 HTTP_CLASS = 16  # + 0 (no answer) to 5
 GRPC_STATUS = 32  # + 0 to 16, + 17 for anything else
 FLAG = 64  # + the field number in envoy.data.accesslog.v3.ResponseFlags
-DURATION = 128  # + the bucket
-UNIT_DURATION = 384  # + the bucket: of a unit's first request
+DURATION = 128  # + the bucket of `analysis.edges`
+UNIT_DURATION = 640  # + the bucket: of a unit's first request
 
 
 def histogram(cells: dict[int, int], first: int = DURATION) -> list[int]:

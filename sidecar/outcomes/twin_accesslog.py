@@ -13,7 +13,8 @@ from typing import NamedTuple
 from envoy_data_plane.envoy.data.accesslog import v3 as accesslog
 from envoy_data_plane.envoy.service.accesslog import v3 as als
 
-from sidecar.outcomes import cells, edges
+from sidecar.analysis import edges
+from sidecar.outcomes import cells
 
 MOST_DECISIONS = 32
 _LONGEST_NAME = 255

@@ -41,7 +41,7 @@ class Table:
         """Return decisions answered by this table so far, by (rollout, variant, reason)."""
 
 def bucket(duration_us: int) -> int:
-    """Return the histogram's bucket of a duration; see sidecar/outcomes/edges.py."""
+    """Return the histogram's bucket of a duration; see sidecar/analysis/edges.py."""
 
 @final
 class Rows:

@@ -1,0 +1,177 @@
+"""The guard of one rollout: give it blocks as they come, ask it at any time.
+
+It never looks at a clock: `now_s` (Unix time) is an argument. Looking more often changes nothing
+but the time of the answer. Its whole memory is `to_state()`, from which another process goes on
+exactly where this one stopped.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sidecar.analysis import capital, ratio, wording
+from sidecar.analysis.blocks import Block, Stratum
+from sidecar.analysis.evidence import DurationEvidence, ErrorEvidence
+from sidecar.analysis.guardrails import Guardrail, GuardrailError
+from sidecar.analysis.ledger import AHEAD_S, Ledger, Refusal, Update
+from sidecar.analysis.verdict import Answer, Finding, Verdict, Why
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How sure, how many, how fresh.
+
+    alpha: the chance of a false rollback in the whole life of a launch. minimum: units (or requests
+    where no unit is counted) that each arm needs before "healthy" is said; harm may be found before.
+    stale_s: older news than this is no news.
+    """
+
+    alpha: float = 0.01
+    minimum: int = 50
+    stale_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < 0.5 or self.minimum < 1 or not self.stale_s > 0:
+            raise GuardrailError(
+                f"a policy of alpha {self.alpha}, minimum {self.minimum}, stale {self.stale_s} s"
+                " cannot be followed",
+                remedy="alpha between 0 and 0.5, minimum from 1 up, stale_s above 0",
+            )
+
+
+class Judge:
+    """The evidence of one rollout's candidate, from `started_s` on."""
+
+    def __init__(
+        self, guardrails: Sequence[Guardrail], started_s: float, policy: Policy | None = None
+    ) -> None:
+        metrics = [guardrail.metric for guardrail in guardrails]
+        if len(set(metrics)) < len(metrics):
+            raise GuardrailError("two guardrails watch one metric", remedy="keep one of them")
+        self.guardrails = tuple(guardrails)
+        self.policy = policy or Policy()
+        self.started_s = started_s
+        self.ledger = Ledger()
+        self.errors = [ErrorEvidence(g) for g in guardrails if g.on_errors]
+        self.durations = [DurationEvidence(g) for g in guardrails if not g.on_errors]
+        self.splits: dict[Stratum, list[float]] = {}
+        self.mismatched = False
+        self.newest_s: list[float] = [-math.inf, -math.inf]
+        self.requests, self.units = [0, 0], [0, 0]
+        self.harmful: tuple[float, tuple[str, ...], float] | None = None
+        self.looked_s = started_s
+
+    @property
+    def evidences(self) -> list[ErrorEvidence | DurationEvidence]:
+        """The guardrails' evidence in their order."""
+        by_metric = {e.guardrail.metric: e for e in (*self.errors, *self.durations)}
+        return [by_metric[guardrail.metric] for guardrail in self.guardrails]
+
+    def observe(self, blocks: Iterable[Block], now_s: float) -> list[Refusal]:
+        """Take blocks, new or risen, and settle all bets; return those that were not taken.
+
+        All blocks known at a look belong in one call. Time that stands still or goes back is as if
+        it stood still.
+        """
+        if not math.isfinite(now_s):
+            raise ValueError(f"now_s is {now_s}")
+        self.looked_s = max(self.looked_s, now_s)
+        updates, refusals = self.ledger.take(blocks, now_s)
+        self._count(updates)
+        given = capital.endowment(self.looked_s - self.started_s)
+        for errors in self.errors:
+            errors.observe(updates, now_s, given)
+            errors.tick(now_s)
+        for lasting in self.durations:
+            lasting.observe(updates, self.ledger.open, now_s, given)
+        self.ledger.close(now_s)
+        self._decide()
+        return refusals
+
+    def _count(self, updates: Sequence[Update]) -> None:
+        for update in updates:
+            block, before = update.block, update.before
+            pairs = ((block.baseline, before.baseline), (block.candidate, before.candidate))
+            units = []
+            for arm, (new, old) in enumerate(pairs):
+                started = new.requests.started - old.requests.started
+                units.append(new.units.started - old.units.started)
+                self.requests[arm] += started
+                self.units[arm] += units[arm]
+                if started:
+                    self.newest_s[arm] = max(self.newest_s[arm], block.second)
+            if block.share is not None and 0 < block.share < 1:
+                split = self.splits.setdefault(block.stratum, [0, 0, block.share])
+                split[0] += units[0]
+                split[1] += units[1]
+
+    def _decide(self) -> None:
+        """Keep the moment at which harm was shown: it stays shown."""
+        if self.splits and not self.mismatched:
+            self.mismatched = self.mismatch >= 1 / self.policy.alpha
+        if self.harmful is not None or not self.guardrails:
+            return
+        evidence = [float(e.money.sum()) for e in self.evidences]
+        weights = [g.weight for g in self.guardrails]
+        bar = 1 / self.policy.alpha
+        pooled = capital.pooled(evidence, weights)
+        broken = [e.guardrail.metric for e in self.evidences if e.tripped]
+        if pooled >= bar or broken:
+            named = capital.culprits(evidence, weights, bar) if pooled >= bar else []
+            metrics = [self.guardrails[i].metric for i in named]
+            both = tuple(dict.fromkeys(broken + metrics))
+            self.harmful = (self.looked_s, both, pooled)
+
+    @property
+    def mismatch(self) -> float:
+        """The e-value against the designed split."""
+        if not self.splits:
+            return 0.0
+        rows = np.array(list(self.splits.values()))
+        shares = np.stack([1 - rows[:, 2], rows[:, 2]], axis=1)
+        return ratio.pooled(ratio.log_evidence(rows[:, :2].astype(np.int64), shares))
+
+    def verdict(self, now_s: float) -> Verdict:
+        """Say what is known at `now_s`."""
+        findings = tuple(e.finding(self.policy.alpha) for e in self.evidences)
+        why = self._why_not(now_s, findings)
+        answer = Answer.NOT_MEASURED if why else Answer.HEALTHY
+        if self.harmful is not None:
+            answer, why = Answer.HARMFUL, None
+        weights = [g.weight for g in self.guardrails]
+        evidence = capital.pooled([f.evidence for f in findings], weights) if findings else 0.0
+        culprits = self.harmful[1] if self.harmful else ()
+        named = [f for f in findings if f.metric in culprits] or list(findings)
+        return Verdict(
+            answer=answer,
+            sentence=wording.sentence(answer, why, named, self._ages(now_s)),
+            at_s=now_s,
+            findings=findings,
+            evidence=evidence,
+            bar=1 / self.policy.alpha,
+            culprits=culprits,
+            why=why,
+            mismatch=self.mismatch,
+            harmful_since_s=self.harmful[0] if self.harmful else None,
+            requests=(self.requests[0], self.requests[1]),
+            units=(self.units[0], self.units[1]),
+        )
+
+    def _ages(self, now_s: float) -> tuple[float, float]:
+        return now_s - self.newest_s[0], now_s - self.newest_s[1]
+
+    def _why_not(self, now_s: float, findings: Sequence[Finding]) -> Why | None:
+        if self.mismatched:
+            return Why.MISMATCH
+        if not any(self.requests):
+            return Why.NO_DATA
+        if not all(self.requests):
+            return Why.ONE_ARM
+        if not all(-AHEAD_S - 1 <= age <= self.policy.stale_s for age in self._ages(now_s)):
+            return Why.STALE
+        few = [
+            f for f in findings if min(f.baseline_count, f.candidate_count) < self.policy.minimum
+        ]
+        return Why.TOO_FEW if few or min(self.requests) < self.policy.minimum else None
