@@ -87,7 +87,7 @@ def extension(name: str, glue: str, sources: list[str], libraries: list[tuple[st
 
 
 # What the transport adds to the core; whatever else stands in native/ is the core.
-TRANSPORT = ["buf", "conn", "edition", "extproc", "health", "ring", "sampling", "server"]
+TRANSPORT = ["als", "buf", "conn", "edition", "extproc", "health", "ring", "sampling", "server"]
 
 
 def extensions() -> list[Extension]:

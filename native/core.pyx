@@ -234,6 +234,9 @@ cdef class Rows:
     def __dealloc__(self):
         sc_rows_del(self.rows)
 
+    def capsule(self) -> object:
+        return PyCapsule_New(<void *>self.rows, b"sc_rows", NULL)
+
     def know(self, str version not None, names) -> None:
         cdef bytes text = version.encode()
         cdef bytes rollout

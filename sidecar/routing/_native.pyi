@@ -53,6 +53,9 @@ class Rows:
     """
 
     def __new__(cls, memory: Buffer, units: int = ...) -> Rows: ...
+    def capsule(self) -> object:
+        """Return the C rows, for the native transport; valid as long as this object lives."""
+
     def know(self, version: str, names: Iterable[tuple[str, str]]) -> None:
         """Let entries name this table version, and these (rollout, variant)."""
 
