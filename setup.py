@@ -70,7 +70,9 @@ def flags() -> tuple[list[str], list[str]]:
     return compile_flags, link_flags
 
 
-def extension(name: str, glue: str, sources: list[str], libraries: list[tuple[str, str]]) -> Extension:
+def extension(
+    name: str, glue: str, sources: list[str], libraries: list[tuple[str, str]]
+) -> Extension:
     compile_flags, link_flags = flags()
     for package, debian in libraries:
         cflags, libs = pkg_config(package, debian)

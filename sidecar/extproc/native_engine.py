@@ -63,7 +63,9 @@ class NativeEngine:
         if self._server:
             counts, sum_ns = self._server.durations()
             return Durations(_BOUNDS_S, counts, sum_ns / 1e9)
-        return self._final[1] if self._final else Durations(_BOUNDS_S, (0,) * (len(_BOUNDS_S) + 1), 0)
+        return (
+            self._final[1] if self._final else Durations(_BOUNDS_S, (0,) * (len(_BOUNDS_S) + 1), 0)
+        )
 
     async def start(self) -> None:
         """Listen. Raises CanaryError if the address cannot be had."""

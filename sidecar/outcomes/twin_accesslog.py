@@ -13,8 +13,7 @@ from typing import NamedTuple
 from envoy_data_plane.envoy.data.accesslog import v3 as accesslog
 from envoy_data_plane.envoy.service.accesslog import v3 as als
 
-from sidecar.analysis import edges
-from sidecar.outcomes import cells
+from sidecar.analysis import cells, edges
 
 MOST_DECISIONS = 32
 _LONGEST_NAME = 255

@@ -8,7 +8,7 @@ from entries import entry, message
 
 from sidecar.extproc import create
 from sidecar.extproc.engine import ACCESS_LOG
-from sidecar.outcomes import cells
+from sidecar.analysis import cells
 from sidecar.routing import Rows
 
 LONG_AGO = 5_000_000_000

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from entries import NOW_US, entry, message
 
-from sidecar.outcomes import cells
+from sidecar.analysis import cells
 from sidecar.routing import Rows
 
 NAMES = [("chat", "canary")]

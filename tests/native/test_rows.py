@@ -10,8 +10,7 @@ from envoy_data_plane.envoy.service.accesslog import v3 as als
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.analysis import edges
-from sidecar.outcomes import cells
+from sidecar.analysis import cells, edges
 from sidecar.outcomes.twin_accesslog import Key, TwinRows
 from sidecar.routing import Rows, bucket
 
