@@ -1,4 +1,4 @@
-from typing import final
+from typing import TypeAlias, final
 
 from sidecar.routing import Rows, Table
 
@@ -8,7 +8,7 @@ NGHTTP2_VERSION: str
 
 # rollout, variant, reason, version, second, trace id, parent id (0: a root), tracestate, end (ns
 # since 1970), duration (ns)
-Sample = tuple[str, str, str, str, int, int, int, str, int, int]
+Sample: TypeAlias = tuple[str, str, str, str, int, int, int, str, int, int]
 
 @final
 class Server:

@@ -6,9 +6,9 @@ import grpc
 import pytest
 from entries import entry, message
 
+from sidecar.analysis import cells
 from sidecar.extproc import create
 from sidecar.extproc.engine import ACCESS_LOG
-from sidecar.analysis import cells
 from sidecar.routing import Rows
 
 LONG_AGO = 5_000_000_000

@@ -1,10 +1,8 @@
 """The ledger killed at any moment: the next one has every outcome, once."""
 
-import json
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from entries import entry, message
