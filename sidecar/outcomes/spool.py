@@ -19,7 +19,7 @@ from sidecar.errors import CanaryError
 OPEN_S = 1_200
 # An entry older than a day is refused, so a version older than this is never asked for.
 _VERSIONS_S = 2 * 86_400
-MOST_ROWS = 200_000
+MOST_ROWS = 100_000
 # "CNRO"
 _APPLICATION_ID = 0x434E524F
 _SCHEMA = """

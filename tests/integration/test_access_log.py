@@ -1,6 +1,7 @@
 """Each engine given an access log by a real gRPC client, as Envoy would."""
 
 import asyncio
+import time
 
 import grpc
 import pytest
@@ -51,8 +52,6 @@ async def _entries_of_two_streams(address, kind):
 
 
 def _now_us():
-    import time
-
     return time.time_ns() // 1000
 
 

@@ -53,7 +53,7 @@ def entries_of_now():
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_whoever_is_killed_nothing_is_lost_and_nothing_doubled(tmp_path, seed):
-    """Three lives of each end, killed at different moments; then both in peace until all is told."""
+    """Three lives of each end, killed at different moments; then peace until all is told."""
     address, database = socket_address(tmp_path), tmp_path / "controller.outcomes"
     random = Random(seed)
     least = most = 0

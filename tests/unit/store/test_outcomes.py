@@ -15,7 +15,7 @@ def store(tmp_path):
     opened.close()
 
 
-def row(number=1, sequence=1, second=1000, rollout="chat", counts=COUNTS, epoch="e1"):
+def row(number=1, sequence=1, second=1000, *, rollout="chat", counts=COUNTS, epoch="e1"):
     return (
         "n1", epoch, number, sequence, second, rollout, "canary", "v1", "weight", counts,
     )  # fmt: skip
