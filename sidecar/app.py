@@ -218,6 +218,11 @@ class _Outcomes:
         if self._recorder:
             await self._recorder.stop()
 
+    async def counters(self) -> dict[str, int]:
+        """Return what became of access log entries, by name."""
+        counts = await self._recorder.counts() if self._recorder else {}
+        return {f"outcomes_{name}": count for name, count in counts.items()}
+
     async def pending(self) -> Sequence[Row]:
         """Return rows that the controller has not acknowledged."""
         return await self._recorder.pending() if self._recorder else ()
@@ -319,7 +324,7 @@ class Sidecar:
         engine = self._engine
         status = messages.sidecar_status(self._client)
         status.engine, status.ready = engine.name, engine.ready
-        status.counters.update(engine.counters())
+        status.counters.update({**engine.counters(), **await self._outcomes.counters()})
         if table := await messages.table_status(self._client):
             status.table.CopyFrom(table)
         return status

@@ -54,6 +54,7 @@ class GrpcioEngine:
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._logs: set[asyncio.Task[Any]] = set()
 
     @property
     def ready(self) -> bool:
@@ -108,6 +109,9 @@ class GrpcioEngine:
         if self._server is None:
             return
         self._listener.withdraw()
+        # Envoy never ends these; it begins another with the next process.
+        for log in tuple(self._logs):
+            log.cancel()
         await self._server.stop(grace_s)
 
     # The request path.
@@ -145,8 +149,14 @@ class GrpcioEngine:
         """Take Envoy's access log for as long as it comes."""
         del context
         assert self.rows
-        async for message in messages:
-            self.rows.take(message, time.time_ns() // 1000)
+        task = asyncio.current_task()
+        assert task
+        self._logs.add(task)
+        try:
+            async for message in messages:
+                self.rows.take(message, time.time_ns() // 1000)
+        finally:
+            self._logs.discard(task)
         return b""
 
     # Health and the address.

@@ -54,8 +54,9 @@ class Ledger:
     def begin_version(
         self, version: str, names: Iterable[tuple[str, str]], decided: Decisions, now_s: float
     ) -> None:
-        """Take note that a table comes into force: before it does, so that none of its outcomes
-        is unknown. `decided` are the decisions up to now, which earlier tables made.
+        """Take note that a table comes into force, before it does: then no outcome is unknown.
+
+        `decided` are the decisions up to now, which earlier tables made.
         """
         self.count_started(decided, now_s)
         self._version, self._names = version, list(names)

@@ -71,6 +71,11 @@ class Recorder:
             if rows:
                 self._rose(rows)
 
+    async def counts(self) -> dict[str, int]:
+        """Return what became of entries in this life, and how the spool stands."""
+        waiting, lost = await self._blocking(lambda: self._ledger.spool.standing())
+        return {**self.rows.counts(), "waiting": waiting, "lost": lost}
+
     def pending(self) -> Awaitable[list[Row]]:
         """Return the first rows that the controller has not acknowledged."""
         return self._blocking(self._ledger.spool.pending)

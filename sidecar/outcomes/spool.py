@@ -3,7 +3,7 @@
 Invariant: what a half of the journal counted is in the rows exactly once, because rows and the mark
 "this half is in" are written in one transaction. A row keeps its number for life; each change gives
 it a new sequence, and what the controller acknowledges is a sequence. Bounded: beyond `most_rows`
-the oldest rows go, counted in `lost`.
+the oldest rows go, and are counted.
 """
 
 import sqlite3
@@ -83,7 +83,7 @@ class Spool:
                 path, timeout=5, isolation_level=None, check_same_thread=False
             )
             self._db.execute("PRAGMA journal_mode = WAL")
-            # A killed process loses nothing so; a machine that loses power may lose its last seconds.
+            # A killed process loses nothing so; one without power may lose seconds.
             self._db.execute("PRAGMA synchronous = NORMAL")
             for statement in _SCHEMA.split(";\n"):
                 self._db.execute(statement)
@@ -101,7 +101,7 @@ class Spool:
     ) -> list[Row]:
         """Add counts to their rows and mark the half of the journal as taken; return the rows.
 
-        `half` is 0 where the counts came from elsewhere. A half that is marked already adds nothing.
+        `half` is 0 where counts came from elsewhere. A half that is marked already adds nothing.
         """
         with self._errors(), self._transaction():
             if half and half <= self._mark(epoch):
@@ -174,11 +174,12 @@ class Spool:
                 self._set_number("lost", self._number("lost") + excess)
             return excess
 
-    @property
-    def lost(self) -> int:
-        """How many rows went before the controller had them, since the spool was made."""
+    def standing(self) -> tuple[int, int]:
+        """Return how many rows wait for the controller, and how many went before it had them."""
+        query = "SELECT count(*) FROM rows WHERE sequence > ?"
         with self._errors():
-            return self._number("lost")
+            waiting = self._db.execute(query, (self._number("acknowledged"),)).fetchone()
+            return int(waiting[0]), self._number("lost")
 
     # What may be named.
 

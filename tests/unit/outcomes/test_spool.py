@@ -73,7 +73,7 @@ def test_rows_that_nobody_acknowledged_stay_and_beyond_the_bound_the_oldest_go_a
 ):
     spool.add("e", 1, [(KEY._replace(second=s), {cells.COMPLETED: 1}) for s in range(15)])
     assert spool.tidy(10**6) == 5
-    assert spool.lost == 5
+    assert spool.standing() == (10, 5)
     assert sorted(key.second for _, key in completed(spool)) == list(range(5, 15))
 
 
