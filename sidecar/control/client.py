@@ -8,7 +8,7 @@ leaves the last good table in force.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from sidecar.control.offload import LARGE_BYTES, MANY, off_loop_if
 from sidecar.errors import CanaryError
 from sidecar.routing import Table, compile_table
 
+Announce = Callable[[str, Sequence[tuple[str, str]]], None]
 _Stream = grpc.aio.StreamStreamCall[bytes, bytes]
 _log = logging.getLogger(__name__)
 
@@ -38,9 +39,14 @@ class Link:
     last_error: str = ""
 
 
+def _nobody(version: str, names: Sequence[tuple[str, str]]) -> None:
+    del version, names
+
+
 class Client:
     """Follows the controller at `address` and gives every good table to `swap`.
 
+    `announce` is told its version and its (rollout, variant) just before.
     Raises ConfigError if that would be plaintext by accident.
     """
 
@@ -53,6 +59,7 @@ class Client:
         backoff: Backoff,
         *,
         security: Security = NO_SECURITY,
+        announce: Announce = _nobody,
     ) -> None:
         self.address = address
         self._dialler = Dialler(address, security)
@@ -68,6 +75,7 @@ class Client:
         self.nacks = 0
         self._keep = keep
         self._swap = swap
+        self._announce = announce
         self._unsaved = asyncio.Event()
 
     async def start_from_disk(self) -> bool:
@@ -149,6 +157,7 @@ class Client:
         return self.holdings or following.NOTHING
 
     def _put_in_force(self, holdings: Holdings, table: Table, source: str) -> None:
+        self._announce(table.version, _names(holdings))
         self._swap(table)
         self.table = table
         self.holdings = holdings
@@ -200,6 +209,10 @@ class Client:
 
 def _table(holdings: Holdings) -> Table:
     return Table(compile_table(holdings.routes, holdings.version))
+
+
+def _names(holdings: Holdings) -> list[tuple[str, str]]:
+    return [(route.name, v.name) for route in holdings.routes for v in route.variants]
 
 
 def _now() -> datetime:

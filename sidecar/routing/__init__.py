@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.routing._native import Table, hash128
+from sidecar.routing._native import Rows, Table, bucket, hash128
 from sidecar.routing.compiling import compile_table, version_of
 from sidecar.routing import ruling
 from sidecar.routing.route import Route, RouteError, UnitSource, Variant, by_name
@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Route",
     "RouteError",
+    "Rows",
     "Table",
     "UnitSource",
     "Variant",
+    "bucket",
     "by_name",
     "compile_table",
     "hash128",
