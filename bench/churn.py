@@ -106,7 +106,9 @@ def churn(engine: str, requests: int, period_s: float, say: Console) -> Churned:
         with Changer(address, period_s) as changer:
             for done in batches(bench, requests):
                 rss.append(meter.rss_bytes(bench.pids) / 1e6)
-                say.print(f"{done:,} requests, {changer.changes} changes", style="dim")
+                failed = sum(bench.failures().values())
+                told = f"{done:,} requests, {changer.changes} changes, {failed} failures"
+                say.print(told, style="dim")
             seconds = time.monotonic() - begun
         if changer.error:
             raise LabError(f"a change was refused: {changer.error}")
