@@ -101,6 +101,9 @@ class Run:
         return {row.name: row for row in self.rows}[name]
 
 
+Measure = Callable[[Row, Counts], Cell]
+
+
 def run(contenders: Sequence[Contender], reference: str, plan: Plan, say: Say = print) -> Run:
     """Measure everybody. `reference` is the name of the one that has the second turn."""
     rows = [Row(one.name, one) for one in contenders]
@@ -119,9 +122,6 @@ def run(contenders: Sequence[Contender], reference: str, plan: Plan, say: Say = 
         measure = _Standing(ending) if plan.together else _fresh
         _rounds(made, deadline, measure, say)
     return made
-
-
-Measure = Callable[[Row, Counts], Cell]
 
 
 def _fresh(row: Row, counts: Counts) -> Cell:
