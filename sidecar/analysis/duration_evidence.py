@@ -95,34 +95,36 @@ class DurationEvidence(Evidence):
         self.waiting.add(updates)
         ripe = self.waiting.ripe(ledger, now_s, self.learner.age_s)
         enough = [self.held.pop(block.stratum) for block in ripe if self._hold(block)]
-        self._bet(enough, given)
-        for held in enough:
-            self._learn(held)
+        if self.learner.plan is not None:
+            fresh = self.fresh(self.learner.plan.shares, given)
+            self.money = fresh + (self.money if len(self.money) else 0.0)
+        if enough:
+            baseline = np.array([held.baseline for held in enough])
+            candidate = np.array([held.candidate for held in enough])
+            started = np.array([held.started for held in enough])
+            self._bet(baseline, candidate, started)
+            self._learn(baseline, candidate, started)
         self.looks += 1
 
     def _hold(self, block: Block) -> bool:
         held = self.held.setdefault(block.stratum, Held())
         return held.add(self.counts(block.baseline), self.counts(block.candidate))
 
-    def _bet(self, enough: Sequence[Held], given: float) -> None:
+    def _bet(self, baseline: Histogram, candidate: Histogram, started: Histogram) -> None:
         plan = self.learner.plan
         if plan is None:
             return
-        if not len(self.money):
-            self.money = np.zeros(len(plan.shares))
-        factors = np.zeros(len(plan.shares))
-        if enough:
-            b = [plan.grouped(h.baseline, h.started[0], candidate=False) for h in enough]
-            c = [plan.grouped(h.candidate, h.started[1], candidate=True) for h in enough]
-            factors = durations.log_factors(np.array(c), np.array(b), plan.log_r).sum(axis=0)
-        self.money = capital.grow(self.money, self.fresh(plan.shares, given), factors)
+        b = plan.grouped(baseline, started[:, 0], candidate=False)
+        c = plan.grouped(candidate, started[:, 1], candidate=True)
+        factors = durations.log_factors(c, b, plan.log_r).sum(axis=0)
+        self.money = capital.grow(self.money, np.zeros_like(self.money), factors)
 
-    def _learn(self, held: Held) -> None:
-        started_b, started_c = held.started
+    def _learn(self, baseline: Histogram, candidate: Histogram, started: Histogram) -> None:
+        started_b, started_c = started.sum(axis=0).tolist()
         self.totals[0] += started_b
         self.totals[1] += started_c
-        self.interval.add(held.baseline, started_b, held.candidate, started_c)
-        self.learner.learn(held.baseline, started_b)
+        self.interval.add(baseline, candidate, started)
+        self.learner.learn(baseline.sum(axis=0), started_b)
 
     def _limit(self, updates: Sequence[Update], ledger: Ledger, now_s: float) -> None:
         """Count each block once, when whatever is still open has broken the limit."""
