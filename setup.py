@@ -1,4 +1,4 @@
-"""Builds the two things pip cannot describe: the native core and the canary.v1 messages.
+"""Builds what pip cannot describe: the native core, the transport and the canary.v1 messages.
 
 CANARY_DEBUG=1 builds with -O0 and assertions, CANARY_SANITIZE=1 with ASan and UBSan,
 CANARY_WERROR=1 turns every C warning into an error (lint does).
@@ -6,13 +6,17 @@ CANARY_WERROR=1 turns every C warning into an error (lint does).
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
-WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes"]
+WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow"]
+C_ONLY = ["-std=c11", "-Wstrict-prototypes"]
+CXX_ONLY = ["-std=c++17"]
 
 
 def flag(name: str) -> bool:
@@ -37,33 +41,98 @@ def compile_protos() -> None:
         shutil.copy(made, ROOT / "sidecar" / "control" / "pb" / made.name)
 
 
-def native_core() -> Extension:
-    flags = ["-std=c11", *WARNINGS]
-    link = []
+def pkg_config(package: str, debian: str) -> tuple[list[str], list[str]]:
+    """The compiler's and the linker's flags for a C library, or the end with the remedy."""
+    try:
+        found = [
+            subprocess.run(
+                ["pkg-config", what, package], check=True, capture_output=True, text=True
+            ).stdout.split()
+            for what in ("--cflags", "--libs")
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        raise SystemExit(
+            f"setup.py: {package} is missing: apt-get install {debian} pkg-config"
+        ) from None
+    return found[0], found[1]
+
+
+def flags() -> tuple[list[str], list[str]]:
+    compile_flags = [*WARNINGS]
+    link_flags = []
     if flag("CANARY_WERROR"):
-        flags += ["-Werror"]
+        compile_flags += ["-Werror"]
     if flag("CANARY_DEBUG"):
-        flags += ["-O0", "-g", "-UNDEBUG"]
+        compile_flags += ["-O0", "-g", "-UNDEBUG"]
     else:
-        flags += ["-O2"]
+        compile_flags += ["-O2"]
     if flag("CANARY_SANITIZE"):
         sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"]
-        flags += sanitize
-        link += sanitize
+        compile_flags += sanitize
+        link_flags += sanitize
+    return compile_flags, link_flags
+
+
+def extension(
+    name: str, glue: str, sources: list[str], libraries: list[tuple[str, str]]
+) -> Extension:
+    compile_flags, link_flags = flags()
+    for package, debian in libraries:
+        cflags, libs = pkg_config(package, debian)
+        compile_flags += cflags
+        link_flags += libs
     return Extension(
-        "sidecar.routing._native",
-        ["native/core.pyx", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c"))],
+        name,
+        [glue, *sources],
         depends=sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/*.[hp]*")),
         include_dirs=["native"],
-        extra_compile_args=flags,
-        extra_link_args=link,
+        libraries=["stdc++", "m"],
+        extra_compile_args=compile_flags,
+        extra_link_args=link_flags,
     )
+
+
+# Of the core: regular expressions, and the HMAC of force tokens.
+LIBRARIES = [("re2", "libre2-dev"), ("libcrypto", "libssl-dev")]
+# What the transport adds to the core; whatever else stands in native/ is the core.
+TRANSPORT = ["buf", "conn", "edition", "extproc", "health", "ring", "sampling", "server"]
+
+
+def extensions() -> list[Extension]:
+    """The core, and the transport with a copy of its C, to read the tables that the core made."""
+    transport = [f"native/sc_{noun}.c" for noun in TRANSPORT]
+    every = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c*"))
+    core = [path for path in every if path not in transport]
+    return [
+        extension("sidecar.routing._native", "native/core.pyx", core, LIBRARIES),
+        extension(
+            "sidecar.extproc._transport",
+            "native/transport.pyx",
+            every,
+            [*LIBRARIES, ("libnghttp2", "libnghttp2-dev")],
+        ),
+    ]
+
+
+class BuildNative(build_ext):
+    """One extension in two languages: each source with the flags of its own."""
+
+    def build_extensions(self) -> None:
+        compile_one = self.compiler._compile
+
+        def by_language(obj, src, ext, cc_args, extra, pp_opts):  # noqa: PLR0913 - setuptools' own
+            flags = CXX_ONLY if src.endswith(".cc") else C_ONLY
+            compile_one(obj, src, ext, cc_args, [*flags, *extra], pp_opts)
+
+        self.compiler._compile = by_language
+        super().build_extensions()
 
 
 compile_protos()
 setup(
+    cmdclass={"build_ext": BuildNative},
     ext_modules=cythonize(
-        [native_core()],
+        extensions(),
         build_dir="build/cython",
         include_path=["native"],
         compiler_directives={"language_level": 3, "binding": True, "auto_pickle": False},

@@ -8,6 +8,7 @@ import hashlib
 
 from google.protobuf.message import DecodeError
 
+from sidecar.control import rule_codec
 from sidecar.control.pb import rollout_pb2 as pb
 from sidecar.errors import CanaryError
 from sidecar.routing import Route, RouteError, UnitSource, Variant
@@ -31,6 +32,7 @@ def encode(route: Route) -> bytes:
             pb.Variant(name=v.name, weight=v.weight, cluster=v.cluster) for v in route.variants
         ],
     )
+    rule_codec.write(message, route)
     return message.SerializeToString(deterministic=True)
 
 
@@ -46,6 +48,8 @@ def decode(name: str, data: bytes) -> Route:
         raise _refuse(name, f"assignment {message.assignment} is not v1, the one known here")
     try:
         return _route(message)
+    except rule_codec.UnknownRuleError as error:
+        raise _refuse(name, f"{error}, or of a kind this release does not know") from error
     except RouteError as error:
         raise ResourceError(f"resource {name!r}: {error.args[0]}", remedy=error.remedy) from error
 
@@ -63,6 +67,7 @@ def _route(message: pb.Rollout) -> Route:
         variants=tuple(Variant(v.name, v.weight, v.cluster) for v in message.variants),
         hosts=tuple(message.match.hosts),
         path_prefix=message.match.path_prefix,
+        **rule_codec.read(message),
     )
 
 
