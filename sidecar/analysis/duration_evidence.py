@@ -70,15 +70,10 @@ class DurationEvidence(Evidence):
 
     def __init__(self, guardrail: Guardrail) -> None:
         super().__init__(guardrail)
-        self.learner = Learner(guardrail.margin, guardrail.quantile)
+        self.learner = Learner(guardrail.allowed, guardrail.quantile)
         self.waiting, self.limited = Waiting(), Waiting()
         self.held: dict[Stratum, Held] = {}
         self.interval = Quantiles()
-
-    @property
-    def level(self) -> float:
-        """The quantile that is reported."""
-        return self.guardrail.quantile or 0.95
 
     @property
     def judged_before(self) -> int:
@@ -141,9 +136,9 @@ class DurationEvidence(Evidence):
                 self.window.add(block.second, counts.started, counts.started - fast)
         until = int(now_s) - LAG_S - age_s
         started, slow = self.window.sums(until, limit.window_s)
-        self.tripped = self.tripped or broken(started, slow, limit, 1 - self.level)
+        self.tripped = self.tripped or broken(started, slow, limit, 1 - self.guardrail.level)
 
     def finding(self, alpha: float) -> Finding:
         """Say what is known now."""
-        relative = isinstance(self.guardrail.margin, Relative)
-        return finding(self, *self.interval.at(self.level, alpha, relative=relative))
+        relative = isinstance(self.guardrail.allowed, Relative)
+        return finding(self, *self.interval.at(self.guardrail.level, alpha, relative=relative))
