@@ -32,12 +32,13 @@ from sidecar.control.client import Client
 from sidecar.control.doors import Door
 from sidecar.control.driving import Driver, Judge, no_judgements
 from sidecar.control.keeper import Keeper
+from sidecar.control.noting import Notes, launches
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.control.pb import outcomes_pb2
 from sidecar.control.reporting import Reporter
 from sidecar.control.server import Server
 from sidecar.control.services import AdminServer, RolloutService
-from sidecar.delivery import Event
+from sidecar.delivery import Change, Event, State
 from sidecar.errors import CanaryError
 from sidecar.outcomes.recording import Recorder
 from sidecar.outcomes.spool import Row
@@ -95,7 +96,15 @@ class Controller:
         self._webhooks: Webhooks | None = None
         self._notifier: Notifier | None = None
         self._http: web.Server | None = None
-        onlooker.measure_controller(telemetry.ControllerSources(self._current_and_behind))
+        self._notes = Notes(onlooker.event)
+        onlooker.measure_controller(
+            telemetry.ControllerSources(
+                self._current_and_behind,
+                lambda: self._notes.changes,
+                lambda: self._notes.verdicts,
+                lambda: launches(self._keeper) if self._keeper else {},
+            )
+        )
 
     async def start(self) -> None:
         """Read store and folder, then listen."""
@@ -104,9 +113,7 @@ class Controller:
         self._store = await self._blocking(functools.partial(Store, self._settings.database))
         self._webhooks = Webhooks()
         self._notifier = Notifier(self._webhooks.ask)
-        self._keeper = Keeper(
-            self._store, self._server.publish, self._blocking, self._notifier.tell
-        )
+        self._keeper = Keeper(self._store, self._server.publish, self._blocking, self._observe)
         await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
         self._outcomes = await self._counting(lambda: Outcomes(self._settings.outcomes_database))
         service = RolloutService(self._keeper, lambda: self._server.sidecars, self._history)
@@ -115,6 +122,12 @@ class Controller:
         for door in self._server.doors:
             said = {"address": door.address, "protection": door.protection}
             _log.info("controller serving", extra={**said, "rollouts": len(self._keeper.states)})
+
+    def _observe(self, before: State | None, change: Change) -> None:
+        """Hear of every change once it is kept: those who look on, and those who want telling."""
+        self._notes.changed(before, change)
+        if self._notifier:
+            self._notifier.tell(before, change)
 
     async def _serve_http(self, keeper: Keeper) -> None:
         address = self._settings.http
@@ -134,7 +147,7 @@ class Controller:
         """Follow the folder and drive the launches."""
         assert self._keeper
         assert self._webhooks
-        driver = Driver(self._keeper, self.judge, self._webhooks.ask)
+        driver = Driver(self._keeper, self.judge, self._webhooks.ask, heard=self._notes.judged)
         async with asyncio.TaskGroup() as both:
             both.create_task(driver.run())
             both.create_task(self._follow())
