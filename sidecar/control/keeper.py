@@ -168,7 +168,7 @@ def _resources(states: Iterable[State]) -> dict[str, Resource | None]:
     return {
         state.name: None
         if state.retired
-        else Resource.of(route_of(state.document.rollout, state.in_force))
+        else Resource.of(route_of(state.document.rollout, state.in_force, state.revision))
         for state in states
     }
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from sidecar.routing._native import Rows, Table, bucket, hash128
 from sidecar.routing.compiling import compile_table, version_of
-from sidecar.routing.route import Route, RouteError, UnitSource, Variant, by_name, scale
+from sidecar.routing.route import (
+    HardLimit,
+    Route,
+    RouteError,
+    UnitSource,
+    Variant,
+    by_name,
+    scale,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +27,7 @@ if TYPE_CHECKING:
     from sidecar.rollout import Rollout
 
 __all__ = [
+    "HardLimit",
     "Route",
     "RouteError",
     "Rows",
@@ -35,9 +44,10 @@ __all__ = [
 ]
 
 
-def route_of(rollout: Rollout, weights: Mapping[str, Decimal]) -> Route:
+def route_of(rollout: Rollout, weights: Mapping[str, Decimal], revision: int = 0) -> Route:
     """Return the route of a rollout document with the weights in force (by variant name).
 
+    `revision` is that of the decision that put them in force.
     Raises RouteError if those weights cannot be.
     """
     scaled = scale(weights)
@@ -48,4 +58,5 @@ def route_of(rollout: Rollout, weights: Mapping[str, Decimal]) -> Route:
         variants=tuple(Variant(v.name, scaled[v.name], v.cluster) for v in rollout.variants),
         hosts=rollout.hosts,
         path_prefix=rollout.path_prefix,
+        revision=revision,
     )

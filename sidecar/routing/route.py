@@ -42,12 +42,27 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class HardLimit:
+    """What no candidate may ever do: more than `threshold` (a share) of its requests bad.
+
+    Judged over requests that started in the last `window_s` seconds, once there are `min_count`.
+    `metric` is "error_rate", or "latency": slower than `slower_than_us`.
+    """
+
+    metric: str
+    threshold: float
+    window_s: int
+    min_count: int
+    slower_than_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One rollout as the data path sees it.
 
     `hosts` are exact or `*.suffix`, lower case, without port; none means every host. `path_prefix`
     is "" (every path) or whole segments without a trailing slash. The first variant is the
-    baseline. Raises RouteError if any of it cannot be.
+    baseline. `limits` are watched beside the requests. Raises RouteError if any of it cannot be.
     """
 
     name: str
@@ -56,6 +71,9 @@ class Route:
     variants: tuple[Variant, ...]
     hosts: tuple[str, ...] = ()
     path_prefix: str = ""
+    # Of the controller's decision; a sidecar's own holds until a higher one comes.
+    revision: int = 0
+    limits: tuple[HardLimit, ...] = ()
     # Only a table's compiler needs it, and only once per Route.
     thresholds: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
@@ -64,6 +82,7 @@ class Route:
         _check_match(self)
         _check_unit(self)
         _check_variants(self)
+        _check_limits(self)
         total = sum(v.weight for v in self.variants)
         # CONTRACTS: T_i = floor(weight_i * 2^64 / sum of weights), exact integers.
         shares = tuple((v.weight << 64) // total for v in self.variants)
@@ -151,6 +170,19 @@ def _check_variants(route: Route) -> None:
             )
     if not any(v.weight for v in route.variants):
         raise _refuse(route.name, "every weight is zero", "give the baseline a weight above zero")
+
+
+def _check_limits(route: Route) -> None:
+    for limit in route.limits:
+        share = 0 <= limit.threshold <= 1
+        slow = limit.metric != "latency" or limit.slower_than_us > 0
+        if not (share and slow and limit.window_s > 0 and limit.min_count > 0):
+            raise _refuse(
+                route.name,
+                f"hard limit {limit} cannot be watched",
+                "give a share from 0 to 1, a window of at least 1 s and at least 1 request"
+                " (and for latency, how slow is too slow)",
+            )
 
 
 def by_name(routes: Iterable[Route]) -> tuple[Route, ...]:
