@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
@@ -31,6 +32,7 @@ from sidecar.control.backoff import Backoff
 from sidecar.control.client import Client
 from sidecar.control.doors import Door
 from sidecar.control.driving import Driver, Judge, no_judgements
+from sidecar.control.guarding import Guard
 from sidecar.control.keeper import Keeper
 from sidecar.control.noting import Notes, launches
 from sidecar.control.pb import control_pb2 as pb
@@ -42,6 +44,7 @@ from sidecar.delivery import Change, Event, State
 from sidecar.errors import CanaryError
 from sidecar.outcomes.recording import Recorder
 from sidecar.outcomes.spool import Row
+from sidecar.outcomes.windows import LONGEST_S, Windows
 from sidecar.store import Outcomes, Store
 from sidecar.telemetry import Telemetry
 from sidecar.web import Notifier, Webhooks
@@ -53,6 +56,7 @@ _SETTLE_MS = 100
 # What the watch cannot see (a link to a file elsewhere, a folder that comes back) is found so.
 _REREAD_MS = 5_000
 _RETRY_S = 1.0
+_JUDGE_EVERY_S = 1.0
 _SWITCH_S = 0.0005
 _log = logging.getLogger(__name__)
 
@@ -235,12 +239,18 @@ class Controller:
 
 
 class _Outcomes:
-    """Records what becomes of requests and reports it; its failures touch no request."""
+    """Records what becomes of requests, reports it, and takes out what breaks a hard limit.
+
+    Its failures touch no request.
+    """
 
     def __init__(self, settings: Settings, engine: extproc.Engine) -> None:
         self._folder = settings.outcomes
         self._engine = engine
         self._recorder: Recorder | None = None
+        self._windows = Windows()
+        self._guard: Guard | None = None
+        self._risen = asyncio.Event()
         self._reporter = Reporter(
             settings.control,
             settings.node,
@@ -260,6 +270,10 @@ class _Outcomes:
             return
         self._engine.rows = self._recorder.rows
 
+    def guard(self, client: Client) -> None:
+        """Watch the hard limits of what this client follows."""
+        self._guard = Guard(client, self._windows.seen, self._reporter.news)
+
     def begin_version(self, version: str, names: Sequence[tuple[str, str]]) -> None:
         """Take note that a table is about to come into force."""
         if self._recorder:
@@ -268,7 +282,8 @@ class _Outcomes:
     async def run(self) -> None:
         """Record and report until cancelled."""
         if self._recorder:
-            await asyncio.gather(_lasting(self._recorder.run), _lasting(self._reporter.run))
+            runs = (self._recorder.run, self._reporter.run, self._judge)
+            await asyncio.gather(*map(_lasting, runs))
 
     async def stop(self) -> None:
         """Bring everything to disk."""
@@ -290,12 +305,25 @@ class _Outcomes:
             await self._recorder.acknowledge(sequence)
 
     def trips(self) -> Sequence[outcomes_pb2.Trip]:
-        """None yet."""
-        return ()
+        """Return the variants that this sidecar holds out."""
+        return self._guard.trips() if self._guard else ()
 
     def _rose(self, rows: list[Row]) -> None:
-        del rows
+        if self._guard:
+            self._windows.see(rows, self._guard.watched)
+        self._risen.set()
         self._reporter.news()
+
+    async def _judge(self) -> None:
+        """Judge whenever rows rose, and every second: requests without an answer grow late."""
+        assert self._guard
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_JUDGE_EVERY_S):
+                    await self._risen.wait()
+            self._risen.clear()
+            await self._guard.judge()
+            self._windows.forget(time.time() - LONGEST_S)
 
 
 async def _lasting(run: Callable[[], Coroutine[None, None, None]]) -> None:
@@ -324,6 +352,7 @@ class Sidecar:
             security=settings.security,
             announce=self._outcomes.begin_version,
         )
+        self._outcomes.guard(self._client)
         self._admin = AdminServer(settings.admin, self._report, self._client)
         self._engine.observer = onlooker.observer
         onlooker.measure_sidecar(self._sources())

@@ -73,7 +73,7 @@ class Recorder:
 
     async def counts(self) -> dict[str, int]:
         """Return what became of entries in this life, and how the spool stands."""
-        waiting, lost = await self._blocking(lambda: self._ledger.spool.standing())
+        waiting, lost = await self._blocking(self._ledger.spool.standing)
         return {**self.rows.counts(), "waiting": waiting, "lost": lost}
 
     def pending(self) -> Awaitable[list[Row]]:
