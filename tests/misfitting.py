@@ -163,7 +163,39 @@ def name_a_subset(config):
 
 
 # What breaks a configuration, and the ids of what is then found.
+def outcome_log(config):
+    return manager(config)["access_log"][0]["typed_config"]
+
+
+def tell_nobody(config):
+    del manager(config)["access_log"]
+
+
+def tell_somebody_else(config):
+    common = outcome_log(config)["common_config"]
+    common["log_name"] = "audit"
+    common["grpc_service"]["envoy_grpc"]["cluster_name"] = "audit"
+
+
+def tell_late(config):
+    del outcome_log(config)["common_config"]["buffer_flush_interval"]
+
+
+def tell_no_grpc_status(config):
+    del outcome_log(config)["additional_response_trailers_to_log"]
+
+
+def tell_by_another_cluster(config):
+    """As Envoy Gateway does."""
+    common = outcome_log(config)["common_config"]
+    common["grpc_service"]["envoy_grpc"]["cluster_name"] = "accesslog_als_0_0"
+
+
 SPOILERS = [
+    (tell_nobody, ["no-outcomes"]),
+    (tell_somebody_else, ["no-outcomes"]),
+    (tell_late, ["outcomes-late"]),
+    (tell_no_grpc_status, ["grpc-status-hidden"]),
     (unforward, ["header-hidden", "header-hidden"]),
     (disallow, ["header-hidden"]),
     (unroute, ["no-route"]),
@@ -188,6 +220,7 @@ SPOILERS = [
 ]
 
 FITTING = [
+    tell_by_another_cluster,
     lead_by_weighted_clusters,
     lead_by_header,
     strip_by_regex,

@@ -32,6 +32,9 @@ SEVERITIES: dict[str, Severity] = {
     "fail-closed": "warning",
     "timeout-short": "warning",
     "no-trace-parent": "warning",
+    "no-outcomes": "warning",
+    "outcomes-late": "warning",
+    "grpc-status-hidden": "warning",
     # Envoy's statistics
     "route-clear-ignored": "error",
     "mutations-rejected": "error",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.extproc import trees
+from sidecar.extproc import tagging, trees
 from sidecar.extproc.bootstrap import candidates, forwarded_headers, needs_client_address
 from sidecar.extproc.findings import Finding, gathered
 from sidecar.extproc.trees import at
@@ -19,6 +19,9 @@ from sidecar.routing import Route
 
 MANAGER = "network.http_connection_manager.v3.HttpConnectionManager"
 _EXT_PROC = "http.ext_proc.v3.ExternalProcessor"
+_OUTCOME_LOG = "access_loggers.grpc.v3.HttpGrpcAccessLogConfig"
+_DEFAULT_FLUSH_S = 1.0
+_LONGEST_FLUSH_S = 0.1
 _DEFAULT_BREAKER = 1024
 # Any header below the prefix must be stripped, not only those that rollouts have today.
 _PROBES = (RESERVED_PREFIX, f"{RESERVED_PREFIX}0", f"{RESERVED_PREFIX}~")
@@ -113,6 +116,7 @@ def _place(
     yield from _strip(where, manager)
     if use.traced:
         yield from _tracing(where, manager, ext_proc)
+    yield from _told(where, manager, sidecar_cluster(ext_proc))
     where = f"{where}, ext_proc"
     yield from _seen(where, ext_proc, rollouts)
     yield from _asked(where, ext_proc)
@@ -221,6 +225,47 @@ def _settable(rules: Any, name: str) -> bool:
     return not rules.get("disallow_all") or bool(regex and trees.fits(regex, name))
 
 
+# --- what becomes of requests -------------------------------------------------------------------
+
+
+def _told(where: str, manager: Any, cluster: str) -> Iterator[Finding]:
+    """Judge the access log that goes to the sidecar."""
+    logs = trees.typed(manager.get("access_log"), _OUTCOME_LOG)
+    told = [one for one in logs if _goes_to(one, cluster)]
+    if not told:
+        yield Finding(
+            "no-outcomes",
+            where,
+            "the sidecar hears of no answer: nobody can tell how a variant does",
+            "add the access log envoy.access_loggers.http_grpc to the sidecar's cluster, as in"
+            " deploy/envoy/envoy.yaml",
+        )
+        return
+    flush_s = _seconds(at(told[0], "common_config").get("buffer_flush_interval"), _DEFAULT_FLUSH_S)
+    if flush_s > _LONGEST_FLUSH_S:
+        yield Finding(
+            "outcomes-late",
+            where,
+            f"answers are told every {flush_s:g} s only: a bad variant is noticed that much later",
+            "set common_config.buffer_flush_interval: 0.1s",
+        )
+    wanted = ("additional_response_headers_to_log", "additional_response_trailers_to_log")
+    if not all(tagging.GRPC_STATUS in (told[0].get(key) or []) for key in wanted):
+        yield Finding(
+            "grpc-status-hidden",
+            where,
+            "gRPC calls that fail look like successes (HTTP 200) to the sidecar",
+            f"add {tagging.GRPC_STATUS} to {' and '.join(wanted)}",
+        )
+
+
+def _goes_to(log: Any, cluster: str) -> bool:
+    """Whether a log goes to the sidecar; meshes give its cluster a name of their own."""
+    common = at(log, "common_config")
+    named = str(at(common, "grpc_service", "envoy_grpc", "cluster_name") or "")
+    return bool(cluster and named == cluster) or common.get("log_name") == tagging.OUTCOME_LOG
+
+
 # --- time, load and traces ----------------------------------------------------------------------
 
 
@@ -237,11 +282,11 @@ def _late(where: str, ext_proc: Any, use: Use) -> Iterator[Finding]:
         )
 
 
-def _seconds(duration: Any) -> float:
+def _seconds(duration: Any, default_s: float = _DEFAULT_TIMEOUT_S) -> float:
     try:
         return float(str(duration).removesuffix("s"))
     except ValueError:
-        return _DEFAULT_TIMEOUT_S
+        return default_s
 
 
 def _tracing(where: str, manager: Any, ext_proc: Any) -> Iterator[Finding]:
