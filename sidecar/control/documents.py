@@ -1,6 +1,8 @@
 """The folder of rollouts as it stands: documents, mistakes, and the files that cannot be trusted.
 
 A file counts as a whole: one mistake in it, or nothing in it, and nothing of it takes effect.
+A folder without files is a mistake like one that is not there: so looks a volume that is not
+mounted. That nothing is declared, a file says (an empty list).
 Blocking, and long for thousands of rollouts: call it off the event loop.
 """
 
@@ -34,6 +36,8 @@ def scan(folder: Path) -> Scan:
     """Read all rollout files of a folder (or the one file). Never raises for what is in there."""
     try:
         paths = config.rollout_paths([folder])
+        if not paths:
+            raise _empty(folder)
     except ConfigError as error:
         return Scan(Declared({}, complete=False), (FileMistake(str(folder), str(error)),))
     files, mistakes = _read(paths)
@@ -57,6 +61,14 @@ def stamp(folder: Path) -> object:
     except (ConfigError, OSError) as error:
         return str(error)
     return [(path, s.st_mtime_ns, s.st_size, s.st_ino) for path, s in stats]
+
+
+def _empty(folder: Path) -> ConfigError:
+    return ConfigError(
+        f"{folder}: no rollout file is in it; nothing is retired, for so looks an unmounted volume",
+        remedy="put the rollouts there; to retire them all, put a file there that declares none: "
+        "echo '[]' > none.yaml",
+    )
 
 
 def _read(paths: list[Path]) -> tuple[list[File], list[FileMistake]]:

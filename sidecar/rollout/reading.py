@@ -13,7 +13,7 @@ from sidecar.rollout import jsontree, names, yamltree
 from sidecar.rollout.checking import NAME, Draft, drafts
 from sidecar.rollout.document import Rollout
 from sidecar.rollout.texts import shown
-from sidecar.rollout.tree import MAX_PROBLEMS, Parsed, Problem, UnreadableError
+from sidecar.rollout.tree import MAX_PROBLEMS, Items, Parsed, Problem, UnreadableError
 from sidecar.rollout.wording import written
 
 
@@ -78,17 +78,18 @@ def read(sources: Iterable[Source]) -> Reading:
 
 
 def _read_file(source: Source) -> _File:
-    file = _File(source.name)
+    file, said_none = _File(source.name), False
     try:
         text = _decode(source.data)
-        for draft in drafts(_documents(source.name, text, file.problems)):
-            file.drafts.append(draft)
+        for document in _documents(source.name, text, file.problems):
+            said_none |= isinstance(document.value, Items) and not document.value
+            file.drafts += drafts([document])
     except UnreadableError as error:
         file.problems.append(error.problem)
-    if not file.drafts and not file.problems:
-        file.problems.append(
-            Problem((1, 1), (), "the file declares no rollout", "declare one, or remove the file")
-        )
+    if not (file.drafts or file.problems or said_none):
+        what = "the file declares no rollout"
+        remedy = "declare one, remove the file, or say that it is meant: []"
+        file.problems.append(Problem((1, 1), (), what, remedy))
     return file
 
 

@@ -134,7 +134,53 @@ def test_a_vanished_folder_changes_nothing_and_its_return_is_seen(house):
     assert not house.controller().mistakes
 
 
+def test_an_empty_folder_changes_nothing_until_a_file_says_that_it_is_meant(house):
+    up = house.up()
+    before = house.answers()
+    (house.folder / "chat.yaml").unlink()
+    house.until("the loss is seen", lambda: house.controller().mistakes, up)
+    assert house.answers() == before
+    _, said = house.run("status")
+    assert "refused" in said
+    assert "echo '[]' > none.yaml" in said
+    house.write("none.yaml", "[]")
+    house.until("retired", lambda: house.rollout().retired, up)
+    house.until_agreed(up)
+    assert not any(b"x-canary-chat" in answer for answer in house.answers())
+    assert not house.controller().mistakes
+
+
+@pytest.mark.parametrize("fault", ["in one file", "no file"])
+def test_a_new_controller_that_saw_only_faults_leaves_the_sidecar_what_it_holds(house, fault):
+    house.write("shop.yaml", document("shop"))
+    controller, sidecar = house.start("controller", house.folder), house.start("sidecar")
+    house.until_agreed(controller, sidecar)
+    before, kept = house.answers(), house.settings.resources.read_bytes
+    whole = house.until("kept", house.settings.resources.exists) or kept()
+    controller.stop()
+    house.settings.database.unlink()
+    house.write("shop.yaml", document("shop").replace("weight: 5", "weight: lots"))
+    if fault == "no file":
+        for file in house.folder.iterdir():
+            file.unlink()
+    again = house.start("controller", house.folder)
+    house.until("connected again", lambda: house.controller().sidecars, again)
+    house.until_agreed(again, sidecar)
+    assert house.answers() == before
+    assert kept() == whole
+    _, said = house.run("status")
+    assert f"(keeps {2 if fault == 'no file' else 1} more)" in said
+    assert "nothing is withdrawn" in said
+    assert "nothing is withdrawn from sidecars" in again.log.read_text()
+    house.write("shop.yaml", "[]")
+    house.write()
+    house.until_agreed(again, sidecar)
+    house.until("one is left", lambda: len(house.sidecar().table.rollouts) == 1, sidecar)
+    assert not house.controller().withdraws_nothing
+
+
 def test_a_deleted_document_retires_its_rollout_and_a_restored_one_resumes(house):
+    house.write("shop.yaml", document("shop"))
     up = house.up()
     calls.set_weights(house.settings.control, "chat", {"canary": 50})
     house.until_agreed(up)

@@ -69,6 +69,20 @@ def test_a_vanished_folder_is_incomplete(tmp_path):
     assert "no such file or directory" in found.mistakes[0].message
 
 
+def test_a_folder_without_files_is_incomplete_like_one_that_vanished(tmp_path):
+    names, _, found = scanned(tmp_path)
+    assert names == []
+    assert not found.declared.complete
+    assert "echo '[]' > none.yaml" in found.mistakes[0].message
+
+
+@pytest.mark.parametrize("nothing", ["[]", "# all done\n[]\n"])
+def test_a_file_may_say_that_nothing_is_declared(tmp_path, nothing):
+    (tmp_path / "none.yaml").write_text(nothing)
+    names, faulty, found = scanned(tmp_path)
+    assert (names, faulty, found.mistakes, found.declared.complete) == ([], [], (), True)
+
+
 def test_a_mounted_config_map_is_read_through_its_links_once(tmp_path):
     generation = tmp_path / "..2026_11_23"
     generation.mkdir()

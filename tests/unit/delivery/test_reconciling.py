@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_read_retires_nothing(states):
     assert reconcile(states, declared(complete=False), ORIGIN) == []
 
 
-def test_an_empty_folder_retires_everything(states):
+def test_a_folder_that_surely_declares_nothing_retires_everything(states):
     assert kinds(states, declared()) == {"chat": Kind.RETIRED, "shop": Kind.RETIRED}
 
 
