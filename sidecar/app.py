@@ -224,6 +224,7 @@ class Sidecar:
         engine = self._engine
         status = messages.sidecar_status(self._client)
         status.engine, status.ready = engine.name, engine.ready
+        status.listen = self._settings.listen
         status.counters.update(engine.counters())
         if table := await messages.table_status(self._client):
             status.table.CopyFrom(table)

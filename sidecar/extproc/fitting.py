@@ -5,11 +5,12 @@ not there, a header that a client may write. A configuration is judged as it sta
 or the parts that `doctor` finds in a config dump); statistics are `doctor`'s.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.extproc import trees
+from sidecar.extproc import leading, trees
 from sidecar.extproc.bootstrap import candidates, forwarded_headers, needs_client_address
 from sidecar.extproc.findings import Finding, gathered
 from sidecar.extproc.trees import at
@@ -19,8 +20,14 @@ from sidecar.routing import Route
 
 MANAGER = "network.http_connection_manager.v3.HttpConnectionManager"
 _EXT_PROC = "http.ext_proc.v3.ExternalProcessor"
+_ROUTER = "http.router.v3.Router"
+_HTTP_OPTIONS = "upstreams.http.v3.HttpProtocolOptions"
+_PER_FILTER = "typed_per_filter_config"
+# Envoys of Istio have these for every host that nobody declared: they tell nothing.
+_MESH_CATCH_ALLS = {"allow_any", "block_all"}
 _DEFAULT_BREAKER = 1024
 # Any header below the prefix must be stripped, not only those that rollouts have today.
+_ADDRESS = re.compile(r"[0-9.]+|\[[0-9A-Fa-f:.]+\]")
 _PROBES = (RESERVED_PREFIX, f"{RESERVED_PREFIX}0", f"{RESERVED_PREFIX}~")
 _DEFAULT_TIMEOUT_S = 0.2
 # At 50 ms, a Python engine was seen to time out whenever its process was busy for a moment.
@@ -31,10 +38,14 @@ Declared = Rollout | Route
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What decides whether a setting is too small: the engine, and whether it exports spans."""
+    """What of the sidecar decides: its engine, whether it exports spans, where it listens.
+
+    `address` is as `canary` writes it, empty if nobody knows.
+    """
 
     engine: str = "grpcio"
     traced: bool = False
+    address: str = ""
 
 
 _ORDINARY = Use()
@@ -42,11 +53,11 @@ _ORDINARY = Use()
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is judged: managers with the filter in them that is ours, clusters, virtual hosts."""
+    """What is judged: managers with the filter in them that is ours, clusters, route tables."""
 
     placed: list[tuple[Any, Any]]
     clusters: Mapping[str, Any]
-    hosts: list[Any]
+    tables: list[Any]
 
 
 def misfits(config: Any, rollouts: Iterable[Declared], use: Use = _ORDINARY) -> tuple[Finding, ...]:
@@ -54,8 +65,8 @@ def misfits(config: Any, rollouts: Iterable[Declared], use: Use = _ORDINARY) -> 
     tree = trees.snake(config)
     placed = ours(tree)
     clusters = (one for one in trees.items(tree, "clusters") if "weight" not in one)
-    hosts = [host for manager, _ in placed for host in trees.items(manager, "virtual_hosts")]
-    return judged(Parts(placed, by_name(clusters), hosts), rollouts, use)
+    tables = [one for manager, _ in placed for one in trees.walk(manager) if "virtual_hosts" in one]
+    return judged(Parts(placed, by_name(clusters), tables), rollouts, use)
 
 
 def judged(parts: Parts, rollouts: Iterable[Declared], use: Use) -> tuple[Finding, ...]:
@@ -65,9 +76,15 @@ def judged(parts: Parts, rollouts: Iterable[Declared], use: Use) -> tuple[Findin
         return (Finding("no-filter", "listeners", what, "add its filter"),)
     declared, clusters = list(rollouts), parts.clusters
     found = [one for place in parts.placed for one in _place(*place, declared, clusters, use)]
-    hosts = [host for host in parts.hosts if any(map(_decided_upon, _routes_of(host)))]
-    routes = [one for rollout in declared for one in _routes(rollout, hosts, clusters)]
-    return gathered([*found, *routes])
+    hosts = [host for table in parts.tables for host in trees.items(table, "virtual_hosts")]
+    hosts = [host for host in hosts if any(map(_decided_upon, _routes_of(host)))]
+    for rollout in declared:
+        missing = list(_routes(rollout, hosts, clusters))
+        found += missing
+        # What leads nowhere cannot lead astray.
+        if not any(one.id == "no-route" for one in missing):
+            found += _reached(rollout, parts)
+    return gathered(found)
 
 
 def by_name(items: Iterable[Any]) -> dict[str, Any]:
@@ -114,12 +131,29 @@ def _place(
     if use.traced:
         yield from _tracing(where, manager, ext_proc)
     where = f"{where}, ext_proc"
+    yield from _in_order(where, manager, ext_proc)
     yield from _seen(where, ext_proc, rollouts)
     yield from _asked(where, ext_proc)
     yield from _obeyed(where, ext_proc, rollouts)
     yield from _late(where, ext_proc, use)
     if name := sidecar_cluster(ext_proc):
-        yield from _breaker(name, clusters.get(name))
+        yield from _sidecars(name, clusters.get(name), use)
+
+
+def _in_order(where: str, manager: Any, ext_proc: Any) -> Iterator[Finding]:
+    filters = list(trees.objects(manager.get("http_filters")))
+    ours_at = next((i for i, one in enumerate(filters) if _holds(one, ext_proc)), 0)
+    if any(any(trees.typed(one, _ROUTER)) for one in filters[:ours_at]):
+        yield Finding(
+            "after-router",
+            where,
+            "it stands after the router: no request ever reaches it",
+            "put it before the router, which must be the last filter",
+        )
+
+
+def _holds(http_filter: Any, ext_proc: Any) -> bool:
+    return any(one is ext_proc for one in trees.typed(http_filter, _EXT_PROC))
 
 
 # --- what the client and the sidecar may say ----------------------------------------------------
@@ -261,11 +295,57 @@ def _tracing(where: str, manager: Any, ext_proc: Any) -> Iterator[Finding]:
         )
 
 
-def _breaker(name: str, cluster: Any) -> Iterator[Finding]:
+def _sidecars(name: str, cluster: Any, use: Use) -> Iterator[Finding]:
     where = f"cluster {name!r}"
     if cluster is None:
         yield Finding("no-sidecar-cluster", where, "ext_proc's cluster is not there", "declare it")
         return
+    if not _speaks_http2(cluster):
+        yield Finding(
+            "sidecar-not-grpc",
+            where,
+            "speaks HTTP/1.1, so no question ever reaches the sidecar (gRPC is HTTP/2)",
+            f"add typed_extension_protocol_options, {_HTTP_OPTIONS}: "
+            "{explicit_http_config: {http2_protocol_options: {}}}",
+        )
+    endpoints = list(_addresses(cluster))
+    if use.address and endpoints and not any(_same(one, use.address) for one in endpoints):
+        yield Finding(
+            "sidecar-elsewhere",
+            where,
+            f"asks {_listed(endpoints)}, the sidecar listens at {use.address!r}",
+            "let both agree: the cluster's endpoint and the sidecar's --listen",
+        )
+    yield from _breaker(where, cluster)
+
+
+def _speaks_http2(cluster: Any) -> bool:
+    options = trees.typed(cluster.get("typed_extension_protocol_options"), _HTTP_OPTIONS)
+    kinds = ("explicit_http_config", "use_downstream_protocol_config", "auto_config")
+    places = [cluster, *(at(one, kind) for one in options for kind in kinds)]
+    return any("http2_protocol_options" in place for place in places)
+
+
+def _addresses(cluster: Any) -> Iterator[str]:
+    for one in trees.items(cluster.get("load_assignment"), "lb_endpoints"):
+        address = at(one, "endpoint", "address")
+        if path := at(address, "pipe", "path"):
+            yield f"unix://{path}"
+        elif socket := at(address, "socket_address"):
+            yield f"{socket.get('address')}:{socket.get('port_value')}"
+
+
+def _same(endpoint: str, listening: str) -> bool:
+    """Whether an endpoint may be where the sidecar listens; a name may be any address."""
+    sides = [re.sub(r"^(unix:)?/+", "/", one) for one in (endpoint, listening)]
+    if sides[0] == sides[1] or any(one.startswith("/") for one in sides):
+        return sides[0] == sides[1]
+    (host, _, port), (own, _, own_port) = (one.rpartition(":") for one in sides)
+    anywhere = own.strip("[]") in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+    return port == own_port and (anywhere or not _ADDRESS.fullmatch(host) or host == own)
+
+
+def _breaker(where: str, cluster: Any) -> Iterator[Finding]:
     thresholds = at(cluster, "circuit_breakers", "thresholds") or [{}]
     limits = [int(at(one, "max_requests") or _DEFAULT_BREAKER) for one in thresholds]
     if min(limits) <= _DEFAULT_BREAKER:
@@ -322,6 +402,101 @@ def _routes(rollout: Declared, hosts: list[Any], clusters: Mapping[str, Any]) ->
                 f"is not there, and a route for {header} leads to it",
                 "declare it",
             )
+
+
+def _reached(rollout: Declared, parts: Parts) -> Iterator[Finding]:
+    """Judge whether requests get to the filter, and from there to the variants' routes."""
+    disabled = _disabled_in(parts.placed)
+    for variant in candidates(rollout):
+        header = f"{RESERVED_PREFIX}{rollout.name}"
+        for table in parts.tables:
+            hosts = list(trees.objects(at(table, "virtual_hosts")))
+            leads = {id(host): list(_leading(host, header, variant.name)) for host in hosts}
+            if any(leads.values()):
+                yield from _strays(rollout, table, leads, f"{header}: {variant.name}")
+            for host in (host for host in hosts if leads[id(host)]):
+                yield from _unasked(rollout, table, host, disabled)
+                yield from _shadowed(rollout, host, leads[id(host)], variant.name)
+
+
+def _strays(
+    rollout: Declared, table: Any, leads: Mapping[int, list[Any]], what: str
+) -> Iterator[Finding]:
+    for name in rollout.hosts:
+        host = leading.virtual_host(table, name.replace("*", "canary-probe", 1))
+        if host is None or leads[id(host)] or host.get("name") in _MESH_CATCH_ALLS:
+            continue
+        yield Finding(
+            "host-elsewhere",
+            f"virtual host {host.get('name')!r}",
+            f"takes requests for {name!r}, and has no route for {what}",
+            "add the rollout's routes there, or take the host out of its domains",
+        )
+
+
+def _shadowed(rollout: Declared, host: Any, leads: list[Any], variant: str) -> Iterator[Finding]:
+    header = f"{RESERVED_PREFIX}{rollout.name}"
+    asked = [leading.Request(path, header, variant) for path in _paths(rollout)]
+    takers = [leading.obstacle(_routes_of(host), leads, one) for one in asked]
+    led = {name for route in leads for name in _targets(route)}
+    if any(taker is None or led & set(_targets(taker)) for taker in takers):
+        return
+    where, what = f"virtual host {host.get('name')!r}", f"{header}: {variant}"
+    if any(leading.fits_path(route, one.path) for route in leads for one in asked):
+        yield Finding(
+            "route-shadowed",
+            where,
+            f"an earlier route ({_listed(_targets(takers[0]))}) takes what the one for {what} "
+            "should",
+            f"put the routes that match {RESERVED_PREFIX} headers before all others",
+        )
+    else:
+        yield Finding(
+            "path-elsewhere",
+            where,
+            f"the route for {what} is for other paths than the rollout's, {asked[0].path!r}",
+            "let both agree: the route's path and the rollout's match.pathPrefix",
+        )
+
+
+def _paths(rollout: Declared) -> tuple[str, str]:
+    """Two paths that a rollout speaks for: its prefix, and one below."""
+    return rollout.path_prefix or "/", f"{rollout.path_prefix.rstrip('/')}/canary-probe"
+
+
+def _unasked(
+    rollout: Declared, table: Any, host: Any, disabled: Mapping[str, bool]
+) -> Iterator[Finding]:
+    """Judge the route before the decision: what it says of a filter holds."""
+    for name, off in disabled.items():
+        for path in _paths(rollout):
+            route = leading.first(_routes_of(host), leading.Request(path))
+            said = [at(one, _PER_FILTER, name) for one in (route, host, table)]
+            if not next((_is_off(one) for one in said if one), off):
+                break
+        else:
+            yield Finding(
+                "filter-disabled",
+                f"virtual host {host.get('name')!r}",
+                f"the filter {name!r} is disabled for what it routes: the sidecar is not asked",
+                f"remove disabled: true (in the filter, or in {_PER_FILTER} of the route, its "
+                "virtual host or the route configuration)",
+            )
+
+
+def _disabled_in(placed: Iterable[tuple[Any, Any]]) -> dict[str, bool]:
+    """Name our filters, each with whether it is disabled where no route enables it."""
+    return {
+        str(one.get("name")): bool(one.get("disabled"))
+        for manager, ext_proc in placed
+        for one in trees.objects(manager.get("http_filters"))
+        if _holds(one, ext_proc)
+    }
+
+
+def _is_off(config: Any) -> bool:
+    """Whether a FilterConfig or an ExtProcPerRoute disables its filter."""
+    return bool(config.get("disabled") or at(config, "config", "disabled"))
 
 
 def _leading(host: Any, header: str, variant: str) -> Iterator[Any]:
