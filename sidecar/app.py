@@ -70,6 +70,7 @@ class Controller:
     def __init__(self, settings: Settings, folder: Path, onlooker: Telemetry) -> None:
         self._settings = settings
         self._folder = folder
+        self._documents = documents.Folder(folder)
         self._server = Server(
             settings.control,
             [telemetry.TraceContext()],
@@ -88,7 +89,7 @@ class Controller:
             raise ConfigError(f"{self._folder}: no such folder", remedy="name the rollouts' folder")
         self._store = await self._blocking(functools.partial(Store, self._settings.database))
         self._keeper = Keeper(self._store, self._server.publish, self._blocking)
-        await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
+        await self._keeper.adopt(await asyncio.to_thread(self._documents.scan))
         await self._server.start(RolloutService(self._keeper, lambda: self._server.sidecars))
         for door in self._server.doors:
             said = {"address": door.address, "protection": door.protection}
@@ -148,7 +149,7 @@ class Controller:
             return
         self._stamp = stamp
         try:
-            await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
+            await self._keeper.adopt(await asyncio.to_thread(self._documents.scan))
         except CanaryError as error:
             self._stamp = None
             _log.warning("folder not taken", extra={"error": error})

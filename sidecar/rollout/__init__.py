@@ -6,11 +6,21 @@ rollouts that are known to be valid.
 
 from sidecar.rollout.document import Rollout, UnitSource, Variant, schema
 from sidecar.rollout.identity import generation, moves
-from sidecar.rollout.reading import Declared, Mistake, Reading, Source, read
+from sidecar.rollout.reading import (
+    Declared,
+    Mistake,
+    ParsedFile,
+    Reading,
+    Source,
+    parse,
+    read,
+    together,
+)
 
 __all__ = [
     "Declared",
     "Mistake",
+    "ParsedFile",
     "Reading",
     "Rollout",
     "Source",
@@ -18,6 +28,8 @@ __all__ = [
     "Variant",
     "generation",
     "moves",
+    "parse",
     "read",
     "schema",
+    "together",
 ]
