@@ -45,7 +45,7 @@ def set_weights(  # noqa: PLR0913 - a request has its parts
     """Change the weights in force. Raises UnreachableError or RefusedError."""
     request = pb.SetWeightsRequest(
         rollout=rollout,
-        weights=[pb.Weight(variant=name, weight=f"{value:f}") for name, value in weights.items()],
+        weights=[pb.Weight(variant=name, weight=str(value)) for name, value in weights.items()],
         expected_revision=expected_revision,
         who=_who(),
         reason=reason,

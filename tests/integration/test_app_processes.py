@@ -224,13 +224,14 @@ def test_weights_says_what_changed_and_refuses_with_a_remedy(house):
     assert house.rollout().last_event.why == "looks good"
     assert house.rollout().last_event.who
     for args, what in (
-        (["chat", "canary=500"], "nothing is left for the baseline"),
+        (["chat", "canary=500"], "nothing is left for stable"),
         (["chat", "canary=1", "--if-revision", "1"], "at revision 2, not 1"),
         (["chat", "canry=1"], "did you mean canary?"),
         (["chot", "canary=1"], "did you mean chat?"),
         (["chat", "canary"], "is not VARIANT=WEIGHT"),
         (["chat", "canary=1", "canary=2"], "named twice"),
         (["chat", "canary=NaN"], "not a number from 0"),
+        (["chat", "canary=1e999999999"], "not a number from 0"),
     ):
         status, said = house.run("weights", *args)
         assert (status, what in said, "remedy: " in said) == (1, True, True), said

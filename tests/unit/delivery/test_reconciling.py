@@ -80,6 +80,16 @@ def test_a_second_claim_waits_until_the_first_file_is_in_order(states):
     assert reconcile(states, second, ORIGIN) == []
 
 
+def test_a_faulty_file_holds_nothing_back_that_is_retired(states):
+    gone = after(states, declared(document("chat", "chat.yaml")))
+    elsewhere = declared(
+        document("chat", "chat.yaml"),
+        document("shop", "copy.yaml"),
+        faulty=frozenset({"shop.yaml"}),
+    )
+    assert kinds(gone, elsewhere) == {"shop": Kind.RESTORED}
+
+
 def test_what_comes_back_resumes_with_its_running_weights(states):
     moved = set_weights(states["shop"], {"canary": Decimal(40)}, ORIGIN).state
     gone = after(states | {"shop": moved}, declared(document("chat", "chat.yaml")))
