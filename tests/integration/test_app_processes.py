@@ -240,6 +240,34 @@ def test_weights_says_what_changed_and_refuses_with_a_remedy(house):
     assert (status, "unchanged" in said) == (0, True)
 
 
+def test_validate_says_who_would_move_and_moves_nobody(house):
+    """A first candidate that is done may not simply go: the second takes its place on the line."""
+    variants = (
+        "variants: [{name: stable, weight: 80}, {name: done, weight: 0}, {name: b, weight: 20}]"
+    )
+    text = document().partition("variants:")[0] + variants + "\n"
+    house.write(text=text)
+    house.up()
+    calls.set_weights(house.settings.control, "chat", {"b": 20, "stable": 80, "done": 0})
+    before, draft = house.controller().rollouts, house.root / "draft.yaml"
+    for edited, expected in (
+        (text, None),
+        (text.replace("80", "800").replace("20", "200"), "moves 0.0 % of the people"),
+        (text.replace("80", "70").replace("20", "30"), "moves 9.8 %"),
+        (text.replace("{name: done, weight: 0}, ", ""), "moves 39.3 %"),
+        (text.replace("x-user-id", "x-account"), "moves 0.0 % of the people who keep their unit"),
+        (text.replace("name: chat", "name: shop"), None),
+    ):
+        draft.write_text(edited)
+        status, said = house.run("validate", draft)
+        assert status == 0
+        assert "not held against" not in said
+        assert (expected in said) if expected else ("moves" not in said)
+        assert ("variant 'done' is dropped" in said) == ("done" not in edited)
+        assert ("b 20 %  ->  stable 70 %, done 0 %, b 30 %" in said) == ("weight: 30" in edited)
+    assert house.controller().rollouts == before
+
+
 def test_status_shows_both_sides(house):
     up = house.up()
     house.write("broken.yaml", "kind: Nothing")
