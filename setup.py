@@ -1,4 +1,4 @@
-"""Builds the two things pip cannot describe: the native core and the canary.v1 messages.
+"""Builds what pip cannot describe: the native core, the transport and the canary.v1 messages.
 
 CANARY_DEBUG=1 builds with -O0 and assertions, CANARY_SANITIZE=1 with ASan and UBSan,
 CANARY_WERROR=1 turns every C warning into an error (lint does).
@@ -6,6 +6,7 @@ CANARY_WERROR=1 turns every C warning into an error (lint does).
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -37,33 +38,78 @@ def compile_protos() -> None:
         shutil.copy(made, ROOT / "sidecar" / "control" / "pb" / made.name)
 
 
-def native_core() -> Extension:
-    flags = ["-std=c11", *WARNINGS]
-    link = []
+def pkg_config(package: str, debian: str) -> tuple[list[str], list[str]]:
+    """The compiler's and the linker's flags for a C library, or the end with the remedy."""
+    try:
+        found = [
+            subprocess.run(
+                ["pkg-config", what, package], check=True, capture_output=True, text=True
+            ).stdout.split()
+            for what in ("--cflags", "--libs")
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        raise SystemExit(
+            f"setup.py: {package} is missing. On Debian or Ubuntu: apt-get install {debian} pkg-config"
+        ) from None
+    return found[0], found[1]
+
+
+def flags() -> tuple[list[str], list[str]]:
+    compile_flags = ["-std=c11", *WARNINGS]
+    link_flags = []
     if flag("CANARY_WERROR"):
-        flags += ["-Werror"]
+        compile_flags += ["-Werror"]
     if flag("CANARY_DEBUG"):
-        flags += ["-O0", "-g", "-UNDEBUG"]
+        compile_flags += ["-O0", "-g", "-UNDEBUG"]
     else:
-        flags += ["-O2"]
+        compile_flags += ["-O2"]
     if flag("CANARY_SANITIZE"):
         sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"]
-        flags += sanitize
-        link += sanitize
+        compile_flags += sanitize
+        link_flags += sanitize
+    return compile_flags, link_flags
+
+
+def extension(name: str, glue: str, sources: list[str], libraries: list[tuple[str, str]]) -> Extension:
+    compile_flags, link_flags = flags()
+    for package, debian in libraries:
+        cflags, libs = pkg_config(package, debian)
+        compile_flags += cflags
+        link_flags += libs
     return Extension(
-        "sidecar.routing._native",
-        ["native/core.pyx", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c"))],
+        name,
+        [glue, *sources],
         depends=sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/*.[hp]*")),
         include_dirs=["native"],
-        extra_compile_args=flags,
-        extra_link_args=link,
+        extra_compile_args=compile_flags,
+        extra_link_args=link_flags,
     )
+
+
+# What the transport adds to the core; whatever else stands in native/ is the core.
+TRANSPORT = ["buf", "conn", "edition", "extproc", "health", "ring", "sampling", "server"]
+
+
+def extensions() -> list[Extension]:
+    """The core, and the transport with a copy of the core's C: a table made by one is read by the other."""
+    transport = [f"native/sc_{noun}.c" for noun in TRANSPORT]
+    every = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c"))
+    core = [path for path in every if path not in transport]
+    return [
+        extension("sidecar.routing._native", "native/core.pyx", core, []),
+        extension(
+            "sidecar.extproc._transport",
+            "native/transport.pyx",
+            every,
+            [("libnghttp2", "libnghttp2-dev")],
+        ),
+    ]
 
 
 compile_protos()
 setup(
     ext_modules=cythonize(
-        [native_core()],
+        extensions(),
         build_dir="build/cython",
         include_path=["native"],
         compiler_directives={"language_level": 3, "binding": True, "auto_pickle": False},

@@ -30,7 +30,6 @@ from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.service.ext_proc import v3 as ext_proc
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
 from bench.harness.meter import usage
@@ -38,7 +37,7 @@ from bench.lab.process import Child, wait_until
 from bench.lab.stack import EXAMPLES, installed_canary
 from sidecar.extproc import SERVICE
 from sidecar.extproc.engine import BOUNDS_NS
-from sidecar.telemetry.tracing import RootIds, Tracing
+from sidecar.telemetry.tracing import Tracing
 
 AT_ONCE = 16
 REPEATS = 20_000
@@ -138,9 +137,8 @@ def measure(row: Row, exchanges: int) -> None:
 
 def parts() -> dict[str, Callable[[], object]]:
     """What is done, or is not done because of what it costs, for every exchange."""
-    ids, buckets = RootIds(), [0] * (len(BOUNDS_NS) + 1)
-    sampler = ParentBasedTraceIdRatio(0.0)
-    tracing = Tracing(TracerProvider(sampler, id_generator=ids, shutdown_on_exit=False), ids)
+    buckets = [0] * (len(BOUNDS_NS) + 1)
+    tracing = Tracing(ParentBasedTraceIdRatio(0.0), lambda _: None)
     meter = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False).get_meter("bench")
     histogram, counter = meter.create_histogram("h"), meter.create_counter("c")
     said = {"canary.rollout": "chat-model", "canary.variant": "canary", "canary.reason": "weight"}

@@ -4,6 +4,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.pycapsule cimport PyCapsule_New
 
 
 cdef extern from "sc_answer.h" nogil:
@@ -118,6 +119,9 @@ cdef class Table:
     @property
     def version(self) -> str:
         return copy(sc_table_version(self.table)).decode()
+
+    def capsule(self) -> object:
+        return PyCapsule_New(<void *>self.table, b"sc_table", NULL)
 
     def answer(self, bytes message not None) -> bytes:
         cdef sc_str out

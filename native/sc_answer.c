@@ -206,7 +206,7 @@ static void count(sc_scratch *s)
 {
   for (size_t i = 0; i < s->n_decisions; i++) {
     const sc_decision *d = &s->decisions[i];
-    s->tally[tally_at(d->rollout, d->slot, d->reason)]++;
+    sc_count(&s->tally[tally_at(d->rollout, d->slot, d->reason)], 1);
   }
 }
 
@@ -240,7 +240,7 @@ int sc_scratch_init(sc_scratch *s, const sc_table *table)
 
 uint64_t sc_scratch_tally(const sc_scratch *s, const sc_rollout *rollout, uint8_t slot, sc_reason reason)
 {
-  return s->tally[tally_at(rollout, slot, reason)];
+  return sc_counted(&s->tally[tally_at(rollout, slot, reason)]);
 }
 
 void sc_scratch_free(sc_scratch *s)

@@ -18,7 +18,7 @@ typedef struct {
 /* Gives `scratch`, which starts from zeros, its tally for this table. */
 int sc_scratch_init(sc_scratch *scratch, const sc_table *table);
 
-/* How often `slot` of `rollout` was answered for this reason. */
+/* How often `slot` of `rollout` was answered for this reason; asked from any thread. */
 uint64_t sc_scratch_tally(const sc_scratch *scratch, const sc_rollout *rollout, uint8_t slot,
                           sc_reason reason);
 

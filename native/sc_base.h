@@ -15,6 +15,17 @@ enum {
   SC_ERR_MALFORMED = -2, /* the bytes are not what they should be */
 };
 
+/* Counters that one thread writes and any may read meanwhile. */
+static inline void sc_count(uint64_t *counter, uint64_t by)
+{
+  __atomic_store_n(counter, *counter + by, __ATOMIC_RELAXED);
+}
+
+static inline uint64_t sc_counted(const uint64_t *counter)
+{
+  return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
 /* A view: never owned, never terminated. `data` may be NULL when `len` is 0. */
 typedef struct {
   const uint8_t *data;

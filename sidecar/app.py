@@ -237,12 +237,12 @@ def run_controller(settings: Settings, folder: Path) -> None:
     _run(settings, "canary-controller", lambda onlooker: [Controller(settings, folder, onlooker)])
 
 
-def run_sidecar(settings: Settings, engine: str = "grpcio") -> None:
+def run_sidecar(settings: Settings, engine: str) -> None:
     """Run a sidecar until a signal ends it. Raises CanaryError if it cannot start."""
     _run(settings, "canary-sidecar", lambda onlooker: [Sidecar(settings, engine, onlooker)])
 
 
-def run_up(settings: Settings, folder: Path, engine: str = "grpcio") -> None:
+def run_up(settings: Settings, folder: Path, engine: str) -> None:
     """Run both in one process, over the real control socket."""
     # Wherever else the controller listens, its own sidecar is on its machine.
     near = replace(settings, control=settings.own_control, security=NO_SECURITY)

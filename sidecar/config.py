@@ -26,6 +26,7 @@ LISTEN_ENV = "CANARY_LISTEN"
 NODE_ENV = "CANARY_NODE"
 METRICS_ENV = "CANARY_METRICS"
 LOG_FORMAT_ENV = "CANARY_LOG_FORMAT"
+ENGINE_ENV = "CANARY_ENGINE"
 SOCKET_MODE_ENV = "CANARY_SOCKET_MODE"
 # Beyond what a rollout file may have: what is larger is refused for its size, not read whole.
 READ_LIMIT_BYTES = 8 << 20

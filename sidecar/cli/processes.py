@@ -18,10 +18,12 @@ from sidecar.cli.options import (
 _FOLDER = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 _ENGINE = click.option(
     "--engine",
-    default="grpcio",
+    envvar=config.ENGINE_ENV,
+    default="native",
     show_default=True,
-    metavar="NAME",
-    help="What answers Envoy: grpcio (portable).",
+    show_envvar=True,
+    type=click.Choice(["native", "grpcio"]),
+    help="What answers Envoy: native (C, threads of its own) or grpcio (portable, many times slower).",
 )
 
 

@@ -7,10 +7,13 @@ same native table. `create` is the one place that chooses.
 from sidecar.errors import CanaryError
 from sidecar.extproc.engine import SERVICE, Engine
 from sidecar.extproc.grpcio_engine import GrpcioEngine
+from sidecar.extproc.native_engine import NativeEngine
 
-__all__ = ["ENGINES", "SERVICE", "Engine", "create"]
+__all__ = ["DEFAULT_ENGINE", "ENGINES", "SERVICE", "Engine", "create"]
 
-ENGINES = {"grpcio": GrpcioEngine}
+# The first one is the default.
+ENGINES = {"native": NativeEngine, "grpcio": GrpcioEngine}
+DEFAULT_ENGINE = next(iter(ENGINES))
 
 
 def create(kind: str, address: str, *, socket_mode: int = 0o600) -> Engine:

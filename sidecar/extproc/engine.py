@@ -26,8 +26,22 @@ class Durations(NamedTuple):
 Watch = Callable[[Table, bytes, int], None]
 
 
+# What the native engine tells of a sampled decision: see `_transport.Sample`.
+Sample = tuple[str, str, str, str, int, int, int, str, int, int]
+
+
 class Observer(Protocol):
     """Wants to know of some decisions, once their answer is on its way. Never raises or blocks."""
+
+    @property
+    def sampling(self) -> tuple[bool, bool, int] | None:
+        """For an engine that samples by itself: (follow the parent, sample all, or below this).
+
+        None samples nothing. Raises CanaryError if what samples cannot be put so.
+        """
+
+    def record(self, sample: Sample) -> None:
+        """Take a decision that the engine sampled by itself."""
 
     def watch(self, metadata: Sequence[tuple[str, str | bytes]]) -> Watch | None:
         """Say by the metadata of Envoy's call whether its decision is wanted, and by whom."""

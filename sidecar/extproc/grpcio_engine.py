@@ -7,20 +7,18 @@ status, which Envoy counts (streams_failed, failure_mode_allowed).
 """
 
 import asyncio
-import os
 import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Never
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from sidecar.errors import CanaryError
 from sidecar.extproc.engine import BOUNDS_NS, SERVICE, Durations, Observer
+from sidecar.extproc.listening import Listener
 from sidecar.routing import Table
 
 _OPTIONS = [
@@ -34,7 +32,6 @@ _REFUSALS = {
     "not_ready": grpc.StatusCode.UNAVAILABLE,
     "malformed": grpc.StatusCode.INVALID_ARGUMENT,
 }
-_UNIX = "unix://"
 _BOUNDS_S = tuple(ns / 1e9 for ns in BOUNDS_NS)
 
 
@@ -44,8 +41,7 @@ class GrpcioEngine:
     name = "grpcio"
 
     def __init__(self, address: str, *, socket_mode: int = 0o600) -> None:
-        self._address = address
-        self._socket_mode = socket_mode
+        self._listener = Listener(address, socket_mode)
         self.observer: Observer | None = None
         self._table: Table | None = None
         # Replaced whole, with the table it does not count: readers come from other threads.
@@ -88,7 +84,7 @@ class GrpcioEngine:
         self._bind(server)
         self._server = server
         await server.start()
-        self._publish_socket()
+        self._listener.publish()
 
     def swap(self, table: Table) -> None:
         """Answer every message from now on by `table`; the first one makes the engine ready."""
@@ -105,9 +101,7 @@ class GrpcioEngine:
         await self._announce()
         if self._server is None:
             return
-        if self._address.startswith(_UNIX):
-            with suppress(FileNotFoundError):
-                self.path.unlink()
+        self._listener.withdraw()
         await self._server.stop(grace_s)
 
     # The request path.
@@ -152,27 +146,15 @@ class GrpcioEngine:
     @property
     def path(self) -> Path:
         """Where the Unix socket stands, if the address is one."""
-        return Path(self._address.removeprefix(_UNIX))
-
-    def _private_path(self) -> Path:
-        return self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        return self._listener.path
 
     def _bind(self, server: grpc.aio.Server) -> None:
-        address = self._address
-        if address.startswith(_UNIX):
-            address = f"unix:{self._private_path()}"
+        address = self._listener.address
+        if self._listener.is_unix:
+            address = f"unix:{self._listener.private_path}"
         try:
             port = server.add_insecure_port(address)
         except RuntimeError:
             port = 0
         if port == 0:
-            raise CanaryError(
-                f"cannot listen on {self._address}",
-                remedy="another process has it, or its folder is missing: choose another --listen",
-            )
-
-    def _publish_socket(self) -> None:
-        """Give the socket its name only now: nobody connects before it has its mode and serves."""
-        if self._address.startswith(_UNIX):
-            self._private_path().chmod(self._socket_mode)
-            self._private_path().rename(self.path)
+            raise self._listener.unavailable()

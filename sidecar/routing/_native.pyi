@@ -16,6 +16,9 @@ class Table:
     def version(self) -> str:
         """The version every answer carries in its metadata."""
 
+    def capsule(self) -> object:
+        """Return the C table, for the native transport; it is valid as long as this object lives."""
+
     def answer(self, message: bytes) -> bytes:
         """Answer a serialised ProcessingRequest with a serialised ProcessingResponse.
 

@@ -36,8 +36,30 @@ Metadata = Sequence[tuple[str, str | bytes]]
 Watch = Callable[[Table, bytes, int], None]
 
 
+# rollout, variant, reason, version, second, trace id, parent id (0: a root), tracestate, end (ns
+# since 1970), duration (ns)
+Sample = tuple[str, str, str, str, int, int, int, str, int, int]
+
+
+class Sampling(NamedTuple):
+    """Which decisions are sampled: as the parent is, where there is one and `follow_parent`;
+    else every one, or those whose trace id's low 64 bits are below `bound`.
+    """
+
+    follow_parent: bool
+    always: bool
+    bound: int
+
+
 class Observer(Protocol):
     """Told of the calls that an engine serves; an engine needs none."""
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """What an engine that samples by itself goes by; None: nothing is sampled."""
+
+    def record(self, sample: Sample) -> None:
+        """Take a decision that an engine sampled by itself."""
 
     def watch(self, metadata: Metadata) -> Watch | None:
         """Return what is to be called with the decision, or None if nobody wants it."""

@@ -1,9 +1,10 @@
-"""The portable engine spoken to by a real gRPC client, over the sockets Envoy would use."""
+"""Each engine spoken to by a real gRPC client, over the sockets Envoy would use."""
 
 import asyncio
 import contextlib
 import socket
 import stat
+from contextvars import ContextVar
 
 import grpc
 import pytest
@@ -15,6 +16,7 @@ from sidecar.extproc import SERVICE, create
 from sidecar.routing import Route, Table, UnitSource, Variant, compile_table
 
 DEADLINE_S = 10
+KIND = ContextVar("engine")
 MESSAGE = request_headers([(":path", b"/"), ("x-user-id", b"u1")])
 
 
@@ -25,7 +27,7 @@ def table(variant="stable"):
 
 @contextlib.asynccontextmanager
 async def serving(address, *, loaded=True):
-    engine = create("grpcio", address)
+    engine = create(KIND.get(), address)
     await engine.start()
     if loaded:
         engine.swap(table())
@@ -53,6 +55,13 @@ async def refusal(channel, message=MESSAGE):
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await ask(channel, message)
     return caught.value.code()
+
+
+@pytest.fixture(autouse=True, params=["native", "grpcio"])
+def engine_kind(request):
+    token = KIND.set(request.param)
+    yield request.param
+    KIND.reset(token)
 
 
 @pytest.fixture
@@ -154,7 +163,7 @@ def test_an_address_that_cannot_be_had_is_named(taken, tmp_path):
             port = f"127.0.0.1:{holder.getsockname()[1]}"
             address = port if taken == "port" else f"unix://{tmp_path}/missing/x.sock"
             with pytest.raises(CanaryError, match="cannot listen on") as caught:
-                await create("grpcio", address).start()
+                await create(KIND.get(), address).start()
             assert address in str(caught.value)
 
     asyncio.run(scenario())

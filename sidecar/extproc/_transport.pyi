@@ -1,0 +1,53 @@
+from typing import final
+
+from sidecar.routing import Table
+
+MAX_THREADS: int
+BOUNDS_NS: tuple[int, ...]
+NGHTTP2_VERSION: str
+
+# rollout, variant, reason, version, second, trace id, parent id (0: a root), tracestate, end (ns
+# since 1970), duration (ns)
+Sample = tuple[str, str, str, str, int, int, int, str, int, int]
+
+@final
+class Server:
+    """The native transport, running from its making to `close()`.
+
+    `listener` is the descriptor of a non-blocking listening socket, which belongs to the server
+    from here on. `trusted`: only local, permitted peers reach it. `sampling`: None, or (follow the
+    parent's flag, sample every other trace, or those whose id's low 64 bits are below this).
+    OSError: no threads or descriptors; the listener is then still the caller's.
+    """
+
+    def __new__(
+        cls, listener: int, threads: int, trusted: bool, sampling: tuple[bool, bool, int] | None
+    ) -> Server: ...
+    def swap(self, table: Table) -> None:
+        """Put a table in force for every message from now on; no request waits for it."""
+
+    def collect(self) -> int:
+        """Free the tables that nobody reads any more; return how many still wait."""
+
+    def decisions(self) -> dict[tuple[str, str, str], int]:
+        """Return decisions by (rollout, variant, reason) since the start, all tables and threads."""
+
+    def counters(self) -> dict[str, int]:
+        """Return what happened since the start, by name."""
+
+    def durations(self) -> tuple[tuple[int, ...], int]:
+        """Return decisions per bucket of BOUNDS_NS and one above, and all durations in ns."""
+
+    def samples(self, limit: int) -> list[Sample]:
+        """Return sampled decisions that were not yet taken, at most `limit`."""
+
+    def set_serving(self, serving: bool) -> None:
+        """What grpc.health.v1 says."""
+
+    def drain(self) -> None:
+        """Accept nothing more, say GOAWAY to every peer, let open calls finish."""
+
+    @property
+    def open_connections(self) -> int: ...
+    def close(self) -> None:
+        """Close what is open and end the threads."""

@@ -1,0 +1,121 @@
+"""The native engine: HTTP/2, gRPC, protobuf, decision and counting in C, on threads of its own.
+
+Python starts it, hands it tables, reads its counters and drains it. No request ever waits for the
+interpreter. What happens to one is told in native/sc_server.h, sc_conn.h and sc_extproc.h.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from sidecar.extproc._transport import BOUNDS_NS, Server
+from sidecar.extproc.engine import Durations, Observer
+from sidecar.extproc.listening import Listener
+from sidecar.routing import Table
+
+# One thread serves some hundred thousand decisions a second; more than a few serve nobody.
+_MAX_THREADS = 4
+# Often enough that the rings (2,048 decisions a thread) seldom overflow, seldom enough to cost nothing.
+_SAMPLES_EVERY_S = 0.05
+_SAMPLES_AT_ONCE = 2_048
+_DRAIN_POLL_S = 0.01
+_BOUNDS_S = tuple(ns / 1e9 for ns in BOUNDS_NS)
+# Before the start.
+_NOTHING = dict.fromkeys(("streams", "answers", "malformed", "not_ready"), 0)
+_NO_DURATIONS = (0,) * (len(BOUNDS_NS) + 1)
+
+
+class NativeEngine:
+    """Answers on native threads; every method here is for the event loop's thread."""
+
+    name = "native"
+
+    def __init__(self, address: str, *, socket_mode: int = 0o600) -> None:
+        self._listener = Listener(address, socket_mode)
+        self.observer: Observer | None = None
+        self._server: Server | None = None
+        self._early: Table | None = None
+        self._ready = self._draining = self._closed = False
+        self._sampler: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a table is loaded and the engine is not draining."""
+        return self._ready and not self._draining
+
+    @property
+    def path(self) -> Path:
+        """Where the Unix socket stands, if the address is one."""
+        return self._listener.path
+
+    def counters(self) -> Mapping[str, int]:
+        """Return what happened since the start."""
+        return self._server.counters() if self._server else _NOTHING
+
+    def decisions(self) -> Mapping[tuple[str, str, str], int]:
+        """Return decisions by (rollout, variant, reason), those of earlier tables included."""
+        return self._server.decisions() if self._server else {}
+
+    def durations(self) -> Durations:
+        """Return how long decisions took, from the arrival of Envoy's call to the answer."""
+        counts, sum_ns = self._server.durations() if self._server else (_NO_DURATIONS, 0)
+        return Durations(_BOUNDS_S, counts, sum_ns / 1e9)
+
+    async def start(self) -> None:
+        """Listen. Raises CanaryError if the address cannot be had."""
+        listener = self._listener.open()
+        sampling = self.observer.sampling if self.observer else None
+        try:
+            self._server = Server(listener.fileno(), _threads(), self._listener.is_unix, sampling)
+        except OSError as error:
+            listener.close()
+            raise self._listener.unavailable() from error
+        listener.detach()
+        if self._early:
+            self.swap(self._early)
+        if sampling:
+            self._sampler = asyncio.create_task(self._take_samples())
+        self._listener.publish()
+
+    def swap(self, table: Table) -> None:
+        """Answer every message from now on by `table`; the first one makes the engine ready."""
+        if self._server is None:
+            self._early = table
+            return
+        self._server.swap(table)
+        if not self._ready:
+            self._ready = True
+            self._server.set_serving(self.ready)
+
+    async def drain(self, grace_s: float) -> None:
+        """Accept nothing new, answer what was accepted, then stop; cut after `grace_s` seconds."""
+        self._draining = True
+        if self._server is None or self._closed:
+            return
+        self._closed = True
+        self._listener.withdraw()
+        self._server.drain()
+        deadline = time.monotonic() + grace_s
+        while self._server.open_connections and time.monotonic() < deadline:
+            await asyncio.sleep(_DRAIN_POLL_S)
+        if self._sampler:
+            self._sampler.cancel()
+            self._record()
+        await asyncio.to_thread(self._server.close)
+
+    async def _take_samples(self) -> None:
+        while True:
+            await asyncio.sleep(_SAMPLES_EVERY_S)
+            self._record()
+
+    def _record(self) -> None:
+        assert self._server
+        assert self.observer
+        for sample in self._server.samples(_SAMPLES_AT_ONCE):
+            self.observer.record(sample)
+
+
+def _threads() -> int:
+    return min(_MAX_THREADS, len(os.sched_getaffinity(0)))
