@@ -24,7 +24,8 @@ from sidecar.control import calls
 from sidecar.errors import CanaryError
 from sidecar.extproc import doctor as envoys
 from sidecar.extproc.findings import SEVERITIES, Finding, gathered
-from sidecar.extproc.fitting import Declared, Use
+from sidecar.extproc.fitting import Use
+from sidecar.extproc.routes import Declared
 from sidecar.telemetry import environment
 
 _TIMEOUT_S = 10.0

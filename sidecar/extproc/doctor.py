@@ -11,6 +11,7 @@ from typing import Any
 
 from sidecar.extproc import fitting, trees
 from sidecar.extproc.findings import Finding, gathered
+from sidecar.extproc.routes import Declared
 from sidecar.extproc.trees import at
 
 CONFIG_PATH = "/config_dump?include_eds"
@@ -21,7 +22,7 @@ _FAILURES = ("streams_failed", "message_timeouts", "failure_mode_allowed")
 
 
 def examine(
-    dump: Any, stats: Any, rollouts: Iterable[fitting.Declared], use: fitting.Use
+    dump: Any, stats: Any, rollouts: Iterable[Declared], use: fitting.Use
 ) -> tuple[Finding, ...]:
     """Judge what Envoy answered for CONFIG_PATH and STATS_PATH, both parsed."""
     whole = trees.snake(dump)

@@ -2,7 +2,7 @@
 
 Everything found here fails silently in Envoy: a unit that is never forwarded, a route that is
 not there, a header that a client may write. A configuration is judged as it stands (a bootstrap,
-or the parts that `doctor` finds in a config dump); statistics are `doctor`'s.
+or the parts that `doctor` finds in a config dump); statistics are `doctor`'s, routes are `routes`'.
 """
 
 import re
@@ -10,21 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.extproc import leading, trees
-from sidecar.extproc.bootstrap import candidates, forwarded_headers, needs_client_address
+from sidecar.extproc import routes, trees
+from sidecar.extproc.bootstrap import forwarded_headers, needs_client_address
 from sidecar.extproc.findings import Finding, gathered
+from sidecar.extproc.routes import Declared, listed
 from sidecar.extproc.trees import at
-from sidecar.rollout import Rollout
 from sidecar.rollout.names import RESERVED_PREFIX
-from sidecar.routing import Route
 
 MANAGER = "network.http_connection_manager.v3.HttpConnectionManager"
 _EXT_PROC = "http.ext_proc.v3.ExternalProcessor"
 _ROUTER = "http.router.v3.Router"
 _HTTP_OPTIONS = "upstreams.http.v3.HttpProtocolOptions"
-_PER_FILTER = "typed_per_filter_config"
-# Envoys of Istio have these for every host that nobody declared: they tell nothing.
-_MESH_CATCH_ALLS = {"allow_any", "block_all"}
 _DEFAULT_BREAKER = 1024
 # Any header below the prefix must be stripped, not only those that rollouts have today.
 _ADDRESS = re.compile(r"[0-9.]+|\[[0-9A-Fa-f:.]+\]")
@@ -32,8 +28,6 @@ _PROBES = (RESERVED_PREFIX, f"{RESERVED_PREFIX}0", f"{RESERVED_PREFIX}~")
 _DEFAULT_TIMEOUT_S = 0.2
 # At 50 ms, a Python engine was seen to time out whenever its process was busy for a moment.
 _SHORTEST_TIMEOUT_S = {"grpcio": 0.2}
-
-Declared = Rollout | Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +71,13 @@ def judged(parts: Parts, rollouts: Iterable[Declared], use: Use) -> tuple[Findin
     declared, clusters = list(rollouts), parts.clusters
     found = [one for place in parts.placed for one in _place(*place, declared, clusters, use)]
     hosts = [host for table in parts.tables for host in trees.items(table, "virtual_hosts")]
-    hosts = [host for host in hosts if any(map(_decided_upon, _routes_of(host)))]
+    hosts = [host for host in hosts if routes.decided_upon(host)]
     for rollout in declared:
-        missing = list(_routes(rollout, hosts, clusters))
+        missing = list(routes.judged(rollout, hosts, clusters))
         found += missing
         # What leads nowhere cannot lead astray.
         if not any(one.id == "no-route" for one in missing):
-            found += _reached(rollout, parts)
+            found += routes.reached(rollout, parts.tables, _disabled_in(parts.placed))
     return gathered(found)
 
 
@@ -154,6 +148,16 @@ def _in_order(where: str, manager: Any, ext_proc: Any) -> Iterator[Finding]:
 
 def _holds(http_filter: Any, ext_proc: Any) -> bool:
     return any(one is ext_proc for one in trees.typed(http_filter, _EXT_PROC))
+
+
+def _disabled_in(placed: Iterable[tuple[Any, Any]]) -> dict[str, bool]:
+    """Name our filters, each with whether it is disabled where no route enables it."""
+    return {
+        str(one.get("name")): bool(one.get("disabled"))
+        for manager, ext_proc in placed
+        for one in trees.objects(manager.get("http_filters"))
+        if _holds(one, ext_proc)
+    }
 
 
 # --- what the client and the sidecar may say ----------------------------------------------------
@@ -313,7 +317,7 @@ def _sidecars(name: str, cluster: Any, use: Use) -> Iterator[Finding]:
         yield Finding(
             "sidecar-elsewhere",
             where,
-            f"asks {_listed(endpoints)}, the sidecar listens at {use.address!r}",
+            f"asks {listed(endpoints)}, the sidecar listens at {use.address!r}",
             "let both agree: the cluster's endpoint and the sidecar's --listen",
         )
     yield from _breaker(where, cluster)
@@ -356,172 +360,3 @@ def _breaker(where: str, cluster: Any) -> Iterator[Finding]:
             "set circuit_breakers: {thresholds: [{max_connections: 1000000, "
             "max_pending_requests: 1000000, max_requests: 1000000}]}",
         )
-
-
-# --- routes -------------------------------------------------------------------------------------
-
-
-def _routes_of(host: Any) -> Iterator[Any]:
-    return trees.objects(host.get("routes"))
-
-
-def _decided_upon(route: Any) -> bool:
-    headers = trees.objects(at(route, "match", "headers"))
-    return any(str(one.get("name", "")).lower().startswith(RESERVED_PREFIX) for one in headers)
-
-
-def _routes(rollout: Declared, hosts: list[Any], clusters: Mapping[str, Any]) -> Iterator[Finding]:
-    header = f"{RESERVED_PREFIX}{rollout.name}"
-    for variant in candidates(rollout):
-        leading = [host for host in hosts if any(_leading(host, header, variant.name))]
-        routes = [route for host in leading for route in _leading(host, header, variant.name)]
-        where, what = f"rollout {rollout.name!r}", f"{header}: {variant.name}"
-        if any(at(route, "route", "cluster_header") for route in routes):
-            continue
-        targets = {name for route in routes for name in _targets(route)}
-        others = {name for host in leading for name in _unled(host)}
-        wanted = variant.cluster or f"{rollout.name}-{variant.name}"
-        if wanted not in targets and targets <= others:
-            yield Finding(
-                "no-route",
-                where,
-                f"no route leads {what} to cluster {wanted!r}",
-                "add one before the default route, or set the variant's cluster in the rollout",
-            )
-        elif wanted not in targets and wanted != f"{rollout.name}-{variant.name}":
-            yield Finding(
-                "other-cluster",
-                where,
-                f"{what} is led to {_listed(targets)}, the rollout names cluster {wanted!r}",
-                "let the route and the variant's cluster agree",
-            )
-        for name in sorted((targets | others) - set(clusters)):
-            yield Finding(
-                "no-cluster",
-                f"cluster {name!r}",
-                f"is not there, and a route for {header} leads to it",
-                "declare it",
-            )
-
-
-def _reached(rollout: Declared, parts: Parts) -> Iterator[Finding]:
-    """Judge whether requests get to the filter, and from there to the variants' routes."""
-    disabled = _disabled_in(parts.placed)
-    for variant in candidates(rollout):
-        header = f"{RESERVED_PREFIX}{rollout.name}"
-        for table in parts.tables:
-            hosts = list(trees.objects(at(table, "virtual_hosts")))
-            leads = {id(host): list(_leading(host, header, variant.name)) for host in hosts}
-            if any(leads.values()):
-                yield from _strays(rollout, table, leads, f"{header}: {variant.name}")
-            for host in (host for host in hosts if leads[id(host)]):
-                yield from _unasked(rollout, table, host, disabled)
-                yield from _shadowed(rollout, host, leads[id(host)], variant.name)
-
-
-def _strays(
-    rollout: Declared, table: Any, leads: Mapping[int, list[Any]], what: str
-) -> Iterator[Finding]:
-    for name in rollout.hosts:
-        host = leading.virtual_host(table, name.replace("*", "canary-probe", 1))
-        if host is None or leads[id(host)] or host.get("name") in _MESH_CATCH_ALLS:
-            continue
-        yield Finding(
-            "host-elsewhere",
-            f"virtual host {host.get('name')!r}",
-            f"takes requests for {name!r}, and has no route for {what}",
-            "add the rollout's routes there, or take the host out of its domains",
-        )
-
-
-def _shadowed(rollout: Declared, host: Any, leads: list[Any], variant: str) -> Iterator[Finding]:
-    header = f"{RESERVED_PREFIX}{rollout.name}"
-    asked = [leading.Request(path, header, variant) for path in _paths(rollout)]
-    takers = [leading.obstacle(_routes_of(host), leads, one) for one in asked]
-    led = {name for route in leads for name in _targets(route)}
-    if any(taker is None or led & set(_targets(taker)) for taker in takers):
-        return
-    where, what = f"virtual host {host.get('name')!r}", f"{header}: {variant}"
-    if any(leading.fits_path(route, one.path) for route in leads for one in asked):
-        yield Finding(
-            "route-shadowed",
-            where,
-            f"an earlier route ({_listed(_targets(takers[0]))}) takes what the one for {what} "
-            "should",
-            f"put the routes that match {RESERVED_PREFIX} headers before all others",
-        )
-    else:
-        yield Finding(
-            "path-elsewhere",
-            where,
-            f"the route for {what} is for other paths than the rollout's, {asked[0].path!r}",
-            "let both agree: the route's path and the rollout's match.pathPrefix",
-        )
-
-
-def _paths(rollout: Declared) -> tuple[str, str]:
-    """Two paths that a rollout speaks for: its prefix, and one below."""
-    return rollout.path_prefix or "/", f"{rollout.path_prefix.rstrip('/')}/canary-probe"
-
-
-def _unasked(
-    rollout: Declared, table: Any, host: Any, disabled: Mapping[str, bool]
-) -> Iterator[Finding]:
-    """Judge the route before the decision: what it says of a filter holds."""
-    for name, off in disabled.items():
-        for path in _paths(rollout):
-            route = leading.first(_routes_of(host), leading.Request(path))
-            said = [at(one, _PER_FILTER, name) for one in (route, host, table)]
-            if not next((_is_off(one) for one in said if one), off):
-                break
-        else:
-            yield Finding(
-                "filter-disabled",
-                f"virtual host {host.get('name')!r}",
-                f"the filter {name!r} is disabled for what it routes: the sidecar is not asked",
-                f"remove disabled: true (in the filter, or in {_PER_FILTER} of the route, its "
-                "virtual host or the route configuration)",
-            )
-
-
-def _disabled_in(placed: Iterable[tuple[Any, Any]]) -> dict[str, bool]:
-    """Name our filters, each with whether it is disabled where no route enables it."""
-    return {
-        str(one.get("name")): bool(one.get("disabled"))
-        for manager, ext_proc in placed
-        for one in trees.objects(manager.get("http_filters"))
-        if _holds(one, ext_proc)
-    }
-
-
-def _is_off(config: Any) -> bool:
-    """Whether a FilterConfig or an ExtProcPerRoute disables its filter."""
-    return bool(config.get("disabled") or at(config, "config", "disabled"))
-
-
-def _leading(host: Any, header: str, variant: str) -> Iterator[Any]:
-    """List a virtual host's routes for a variant."""
-    for route in _routes_of(host):
-        for one in trees.objects(at(route, "match", "headers")):
-            matcher = one.get("string_match") or {"exact": one.get("exact_match")}
-            named = str(one.get("name", "")).lower() == header
-            if named and not one.get("invert_match") and trees.matches(matcher, variant):
-                yield route
-
-
-def _unled(host: Any) -> Iterator[str]:
-    """List the clusters that requests reach without any decision."""
-    for route in _routes_of(host):
-        if not _decided_upon(route):
-            yield from _targets(route)
-
-
-def _targets(route: Any) -> list[str]:
-    action = at(route, "route")
-    weighted = trees.objects(at(action, "weighted_clusters", "clusters"))
-    names = [action.get("cluster"), *(one.get("name") for one in weighted)]
-    return [str(name) for name in names if name]
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in sorted(names))
