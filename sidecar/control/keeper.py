@@ -126,9 +126,13 @@ class Keeper:
             )
             if change is None:
                 return Accepted(before, before, time.time_ns())
-            kept_at_unix_ns = await self._keep([change])
-            await self._announce()
-            return Accepted(before, change.state, kept_at_unix_ns)
+            return Accepted(before, change.state, await self._apply([change]))
+
+    async def _apply(self, changes: list[Change]) -> int:
+        """Keep the changes and tell the sidecars; return when they were kept (Unix, ns)."""
+        kept_at_unix_ns = await self._keep(changes)
+        await self._announce()
+        return kept_at_unix_ns
 
     async def _keep(self, changes: list[Change]) -> int:
         """Keep the changes, then let them take effect; return when they were kept (Unix, ns)."""
