@@ -83,6 +83,7 @@ class Controller:
     def __init__(self, settings: Settings, folder: Path, onlooker: Telemetry) -> None:
         self._settings = settings
         self._folder = folder
+        self._documents = documents.Folder(folder)
         self._server = Server(
             settings.control,
             [telemetry.TraceContext()],
@@ -118,7 +119,7 @@ class Controller:
         self._webhooks = Webhooks()
         self._notifier = Notifier(self._webhooks.ask)
         self._keeper = Keeper(self._store, self._server.publish, self._blocking, self._observe)
-        await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
+        await self._keeper.adopt(await asyncio.to_thread(self._documents.scan))
         self._outcomes = await self._counting(lambda: Outcomes(self._settings.outcomes_database))
         service = RolloutService(self._keeper, lambda: self._server.sidecars, self._history)
         await self._server.start(service, receiving.Inbox(self._keep_outcomes))
@@ -218,7 +219,7 @@ class Controller:
             return
         self._stamp = stamp
         try:
-            await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
+            await self._keeper.adopt(await asyncio.to_thread(self._documents.scan))
         except CanaryError as error:
             self._stamp = None
             _log.warning("folder not taken", extra={"error": error})
@@ -410,6 +411,7 @@ class Sidecar:
         engine = self._engine
         status = messages.sidecar_status(self._client)
         status.engine, status.ready = engine.name, engine.ready
+        status.listen = self._settings.listen
         status.counters.update({**engine.counters(), **await self._outcomes.counters()})
         if table := await messages.table_status(self._client):
             status.table.CopyFrom(table)

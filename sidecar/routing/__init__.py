@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sidecar.routing import ruling
 from sidecar.routing._native import Rows, Table, bucket, hash128
 from sidecar.routing.compiling import compile_table, version_of
-from sidecar.routing import ruling
-from sidecar.routing.route import HardLimit, Route, RouteError, UnitSource, Variant, by_name
+from sidecar.routing.route import HardLimit, Route, UnitSource, Variant, by_name
+from sidecar.routing.rule_checks import RouteError
 from sidecar.routing.weighing import scale
 
 if TYPE_CHECKING:

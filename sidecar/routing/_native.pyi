@@ -43,6 +43,7 @@ class Table:
 
     def force_refused(self) -> dict[str, int]:
         """Return how many force tokens this table's answers ignored so far, by why."""
+
 def bucket(duration_us: int) -> int:
     """Return the histogram's bucket of a duration; see sidecar/analysis/edges.py."""
 
