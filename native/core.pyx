@@ -1,7 +1,9 @@
 # cython: freethreading_compatible = False
 """Glue between Python and the C core: check types, call C, turn error codes into exceptions."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from libc.string cimport memset
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.pycapsule cimport PyCapsule_New
@@ -21,20 +23,21 @@ cdef extern from "sc_answer.h" nogil:
     ctypedef struct sc_variant:
         sc_str name
 
+    ctypedef struct sc_split:
+        pass
+
     ctypedef struct sc_rollout:
         sc_str name
         const sc_variant *variants
+        sc_split split
         uint8_t n_variants
-
-    ctypedef enum sc_reason:
-        SC_REASONS
 
     ctypedef struct sc_decision:
         const sc_rollout *rollout
         uint64_t position
         uint64_t second
+        uint32_t reason
         uint8_t slot
-        sc_reason reason
 
     ctypedef struct sc_table:
         pass
@@ -50,19 +53,30 @@ cdef extern from "sc_answer.h" nogil:
         sc_decision *decisions
         size_t n_decisions
 
+    ctypedef struct sc_tally_cell:
+        const sc_rollout *rollout
+        uint32_t reason
+        uint8_t slot
+
     int sc_table_new(sc_table **out, sc_str data, const char **reason)
     void sc_table_del(sc_table *table)
     sc_str sc_table_version(const sc_table *table)
     uint32_t sc_table_len(const sc_table *table)
     const sc_rollout *sc_table_rollout(const sc_table *table, uint32_t at)
-    uint8_t sc_decide_slot(const sc_rollout *rollout, uint64_t position, uint64_t second)
+    uint8_t sc_decide_slot(
+        const sc_rollout *rollout, const sc_split *split, uint64_t position, uint64_t second)
     int sc_request_parse(sc_request *request, sc_str message)
-    sc_str sc_reason_name(sc_reason reason)
+    sc_str sc_reason_name(const sc_rollout *rollout, uint32_t reason)
+    int SC_TOKEN_REFUSALS
+    sc_str sc_token_refusal_name(int refusal)
     int sc_scratch_init(sc_scratch *scratch, const sc_table *table)
     uint64_t sc_scratch_tally(
-        const sc_scratch *scratch, const sc_rollout *rollout, uint8_t slot, sc_reason reason)
-    int sc_answer_decide(const sc_table *table, sc_scratch *scratch)
-    int sc_answer(const sc_table *table, sc_str message, sc_scratch *scratch, sc_str *out)
+        const sc_scratch *scratch, const sc_rollout *rollout, uint8_t slot, uint32_t reason)
+    uint64_t sc_scratch_refused(const sc_scratch *scratch, int why)
+    bint sc_tally_next(const sc_table *table, sc_tally_cell *cell)
+    int sc_answer_decide(const sc_table *table, int64_t now_s, sc_scratch *scratch)
+    int sc_answer(
+        const sc_table *table, sc_str message, int64_t now_s, sc_scratch *scratch, sc_str *out)
     void sc_scratch_free(sc_scratch *scratch)
 
 cdef extern from "sc_hash.h" nogil:
@@ -99,6 +113,9 @@ cdef extern from "sc_rows.h" nogil:
     int sc_rows_fold(sc_rows *rows, uint64_t number, size_t *at, const sc_row **out)
     void sc_rows_release(sc_rows *rows, uint64_t number)
     unsigned sc_bucket(uint64_t duration_us)
+# A time after every expiry: who does not say what time it is forces nothing.
+cdef enum:
+    NEVER = 1 << 62
 
 
 cdef inline sc_str view(bytes data) noexcept:
@@ -155,22 +172,25 @@ cdef class Table:
     def capsule(self) -> object:
         return PyCapsule_New(<void *>self.table, b"sc_table", NULL)
 
-    def answer(self, bytes message not None) -> bytes:
+    def answer(self, bytes message not None, int64_t now_s=NEVER) -> bytes:
         cdef sc_str out
         # The scratch is shared by all callers: the GIL is what keeps them apart.
-        check(sc_answer(self.table, view(message), &self.scratch, &out), "not a ProcessingRequest")
+        check(
+            sc_answer(self.table, view(message), now_s, &self.scratch, &out),
+            "not a ProcessingRequest")
         return copy(out)
 
     def slot_at(self, uint32_t at, uint64_t position, uint64_t second) -> int:
         if at >= sc_table_len(self.table):
             raise IndexError(at)
-        return sc_decide_slot(sc_table_rollout(self.table, at), position, second)
+        cdef const sc_rollout *rollout = sc_table_rollout(self.table, at)
+        return sc_decide_slot(rollout, &rollout.split, position, second)
 
-    def decide(self, bytes message not None) -> list[tuple[str, str, str, int, int]]:
+    def decide(self, bytes message not None, int64_t now_s=NEVER) -> list[tuple[str, str, str, int, int]]:
         check(sc_request_parse(&self.scratch.request, view(message)), "not a ProcessingRequest")
         if self.scratch.request.kind != SC_MESSAGE_REQUEST_HEADERS:
             return []
-        check(sc_answer_decide(self.table, &self.scratch), "")
+        check(sc_answer_decide(self.table, now_s, &self.scratch), "")
         found = []
         cdef size_t i
         cdef sc_decision *d
@@ -179,7 +199,7 @@ cdef class Table:
             found.append((
                 copy(d.rollout.name).decode(),
                 copy(d.rollout.variants[d.slot].name).decode(),
-                copy(sc_reason_name(d.reason)).decode(),
+                copy(sc_reason_name(d.rollout, d.reason)).decode(),
                 d.position,
                 d.second,
             ))
@@ -187,29 +207,30 @@ cdef class Table:
 
     def tally(self) -> dict[tuple[str, str, str], int]:
         counted = {}
-        cdef const sc_rollout *rollout
-        cdef uint32_t at
-        cdef uint8_t slot
-        cdef int reason
         cdef uint64_t count
-        for at in range(sc_table_len(self.table)):
-            rollout = sc_table_rollout(self.table, at)
-            for slot in range(rollout.n_variants):
-                for reason in range(SC_REASONS):
-                    count = sc_scratch_tally(&self.scratch, rollout, slot, <sc_reason>reason)
-                    if count > 0:
-                        counted[
-                            copy(rollout.name).decode(),
-                            copy(rollout.variants[slot].name).decode(),
-                            copy(sc_reason_name(<sc_reason>reason)).decode(),
-                        ] = count
+        cdef sc_tally_cell cell
+        memset(&cell, 0, sizeof(cell))
+        while sc_tally_next(self.table, &cell):
+            count = sc_scratch_tally(&self.scratch, cell.rollout, cell.slot, cell.reason)
+            if count > 0:
+                counted[
+                    copy(cell.rollout.name).decode(),
+                    copy(cell.rollout.variants[cell.slot].name).decode(),
+                    copy(sc_reason_name(cell.rollout, cell.reason)).decode(),
+                ] = count
         return counted
 
+    def force_refused(self) -> dict[str, int]:
+        return {
+            copy(sc_token_refusal_name(why)).decode(): sc_scratch_refused(&self.scratch, why)
+            for why in range(1, SC_TOKEN_REFUSALS)
+        }
 
 # In the order of sc_rows_count.
 _COUNTS = (
-    "taken", "malformed_messages", "malformed", "intermediate", "undecided", "too_old",
-    "future", "unknown_version", "unknown_rollout", "unknown_variant", "crowded", "overrun", "units_forgotten",
+    "taken", "malformed_messages", "malformed", "intermediate", "undecided", "too_old", "future",
+    "unknown_version", "unknown_rollout", "unknown_variant", "crowded", "overrun",
+    "units_forgotten",
 )
 
 

@@ -3,7 +3,7 @@
 int sc_recent_init(sc_recent *recent, size_t room)
 {
   *recent = (sc_recent){0};
-  if (sc_set_init(&recent->young, room) < 0 || sc_set_init(&recent->old, room) < 0) {
+  if (sc_marks_init(&recent->young, room) < 0 || sc_marks_init(&recent->old, room) < 0) {
     sc_recent_free(recent);
     return SC_ERR_NOMEM;
   }
@@ -12,15 +12,15 @@ int sc_recent_init(sc_recent *recent, size_t room)
 
 void sc_recent_free(sc_recent *recent)
 {
-  sc_set_free(&recent->young);
-  sc_set_free(&recent->old);
+  sc_marks_free(&recent->young);
+  sc_marks_free(&recent->old);
 }
 
 static void turn(sc_recent *recent)
 {
-  sc_set emptied = recent->old;
+  sc_marks emptied = recent->old;
   recent->forgotten += emptied.len - recent->moved;
-  sc_set_clear(&emptied);
+  sc_marks_clear(&emptied);
   recent->old = recent->young;
   recent->young = emptied;
   recent->moved = 0;
@@ -28,22 +28,22 @@ static void turn(sc_recent *recent)
 
 unsigned sc_recent_mark(sc_recent *recent, uint64_t hash, unsigned marks)
 {
-  unsigned had = sc_set_get(&recent->young, hash);
+  unsigned had = sc_marks_get(&recent->young, hash);
   if (had) {
-    if ((had | marks) != had) sc_set_add(&recent->young, hash, marks);
+    if ((had | marks) != had) sc_marks_add(&recent->young, hash, marks);
     return had;
   }
-  had = sc_set_get(&recent->old, hash);
+  had = sc_marks_get(&recent->old, hash);
   if (recent->young.len == recent->young.room) {
     turn(recent);
   } else if (had) {
     recent->moved++;
   }
-  sc_set_add(&recent->young, hash, had | marks);
+  sc_marks_add(&recent->young, hash, had | marks);
   return had;
 }
 
 bool sc_recent_has(const sc_recent *recent, uint64_t hash)
 {
-  return sc_set_get(&recent->young, hash) || sc_set_get(&recent->old, hash);
+  return sc_marks_get(&recent->young, hash) || sc_marks_get(&recent->old, hash);
 }

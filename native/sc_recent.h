@@ -5,10 +5,10 @@
 #ifndef SC_RECENT_H
 #define SC_RECENT_H
 
-#include "sc_set.h"
+#include "sc_marks.h"
 
 typedef struct {
-  sc_set young, old;
+  sc_marks young, old;
   size_t moved;       /* how many of `old` stand in `young` as well */
   uint64_t forgotten; /* since the start */
 } sc_recent;

@@ -72,6 +72,8 @@ static int attributes(sc_request *request, sc_str bytes)
   sc_map_entry entry;
   int rv = sc_read_map_entry(bytes, &entry);
   if (rv < 0 || !sc_str_eq(entry.key, SC_LITERAL("envoy.filters.http.ext_proc"))) return rv;
+  request->attributes = entry.value;
+  request->source_address = (sc_str){NULL, 0};
   return sc_read_message(entry.value, struct_field, request);
 }
 
@@ -97,6 +99,7 @@ static int request_field(void *into, const sc_field *f)
   sc_request *request = into;
   if (sc_is_varint(f, 10)) request->observability_mode = f->scalar != 0;
   if (f->type != SC_WIRE_BYTES) return 0;
+  if (f->number == 8) request->metadata = f->bytes;
   if (f->number == 9) return attributes(request, f->bytes);
   if (f->number < SC_MESSAGE_REQUEST_HEADERS || f->number > SC_MESSAGE_RESPONSE_TRAILERS) return 0;
   switch_kind(request, (sc_message_kind)f->number);

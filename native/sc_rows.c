@@ -21,7 +21,7 @@ struct sc_rows {
   pthread_mutex_t lock; /* over everything down to `folded` */
   sc_journal journal;
   sc_recent units, versions;
-  sc_set names; /* hashes of rollouts, and of rollouts with a variant */
+  sc_marks names; /* hashes of rollouts, and of rollouts with a variant */
   uint64_t counts[SC_ROWS_COUNTS];
   /* The folding thread's own. */
   size_t n_folded;
@@ -58,13 +58,13 @@ int sc_rows_know_version(sc_rows *rows, sc_str version)
   return 0;
 }
 
-static int grow(sc_set *set)
+static int grow(sc_marks *set)
 {
-  sc_set larger;
-  if (sc_set_init(&larger, set->room * 2) < 0) return SC_ERR_NOMEM;
+  sc_marks larger;
+  if (sc_marks_init(&larger, set->room * 2) < 0) return SC_ERR_NOMEM;
   for (size_t i = 0; i <= set->mask; i++)
-    if (set->places[i]) sc_set_add(&larger, set->places[i], (unsigned)set->places[i] & SC_SET_MARKS);
-  sc_set_free(set);
+    if (set->places[i]) sc_marks_add(&larger, set->places[i], (unsigned)set->places[i] & SC_MARKS_BITS);
+  sc_marks_free(set);
   *set = larger;
   return 0;
 }
@@ -74,8 +74,8 @@ int sc_rows_know_variant(sc_rows *rows, sc_str rollout, sc_str variant)
   pthread_mutex_lock(&rows->lock);
   int rv = rows->names.room - rows->names.len < 2 ? grow(&rows->names) : 0;
   if (rv == 0) {
-    sc_set_add(&rows->names, hash_of(rollout, nothing, nothing), SEEN);
-    sc_set_add(&rows->names, hash_of(rollout, variant, nothing), SEEN);
+    sc_marks_add(&rows->names, hash_of(rollout, nothing, nothing), SEEN);
+    sc_marks_add(&rows->names, hash_of(rollout, variant, nothing), SEEN);
   }
   pthread_mutex_unlock(&rows->lock);
   return rv;
@@ -85,8 +85,8 @@ static sc_rows_count judged(const sc_rows *rows, const sc_logged_decision *d)
 {
   if (!sc_recent_has(&rows->versions, hash_of(d->version, nothing, nothing)))
     return SC_UNKNOWN_VERSION;
-  if (sc_set_get(&rows->names, hash_of(d->rollout, d->variant, nothing))) return SC_TAKEN;
-  bool rollout = sc_set_get(&rows->names, hash_of(d->rollout, nothing, nothing));
+  if (sc_marks_get(&rows->names, hash_of(d->rollout, d->variant, nothing))) return SC_TAKEN;
+  bool rollout = sc_marks_get(&rows->names, hash_of(d->rollout, nothing, nothing));
   return rollout ? SC_UNKNOWN_VARIANT : SC_UNKNOWN_ROLLOUT;
 }
 
@@ -336,7 +336,7 @@ int sc_rows_new(sc_rows **out, uint8_t *memory, size_t len, size_t units)
   int rv = sc_journal_open(&rows->journal, memory, len);
   if (rv == 0) rv = sc_recent_init(&rows->units, units);
   if (rv == 0) rv = sc_recent_init(&rows->versions, VERSIONS);
-  if (rv == 0) rv = sc_set_init(&rows->names, FIRST_ROOM);
+  if (rv == 0) rv = sc_marks_init(&rows->names, FIRST_ROOM);
   if (rv < 0) {
     sc_rows_del(rows);
     return rv;
@@ -350,7 +350,7 @@ void sc_rows_del(sc_rows *rows)
   if (!rows) return;
   sc_recent_free(&rows->units);
   sc_recent_free(&rows->versions);
-  sc_set_free(&rows->names);
+  sc_marks_free(&rows->names);
   pthread_mutex_destroy(&rows->lock);
   free(rows);
 }

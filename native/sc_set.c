@@ -1,49 +1,39 @@
 #include "sc_set.h"
 
-#include <stdlib.h>
+static sc_str text_at(const uint8_t *at) { return (sc_str){at + 2, (size_t)(at[0] | at[1] << 8)}; }
 
-int sc_set_init(sc_set *set, size_t room)
+bool sc_set_init(sc_set *set, sc_cursor *c, uint32_t count, const uint8_t *base)
 {
-  size_t places = 16;
-  while (places / 4 * 3 < room) places *= 2;
-  *set = (sc_set){.places = calloc(places, sizeof *set->places), .mask = places - 1, .room = room};
-  return set->places ? 0 : SC_ERR_NOMEM;
+  if (count > c->rest.len / 2 || count > UINT32_MAX / 4)
+    return sc_refuse(c, "more announced than there are bytes");
+  uint32_t slots = 2;
+  while (slots < 2 * count) slots *= 2;
+  *set = (sc_set){.base = base, .mask = slots - 1};
+  set->slots = sc_arena_get(c->arena, slots, sizeof *set->slots);
+  c->no_memory |= !set->slots;
+  return set->slots != NULL;
 }
 
-void sc_set_free(sc_set *set)
+static uint32_t *slot_of(const sc_set *set, uint64_t hash, sc_str text)
 {
-  free(set->places);
-  *set = (sc_set){0};
-}
-
-void sc_set_clear(sc_set *set)
-{
-  memset(set->places, 0, (set->mask + 1) * sizeof *set->places);
-  set->len = 0;
-}
-
-/* Where the hash is, or would be: a quarter of the places is always free. */
-static uint64_t *place_of(const sc_set *set, uint64_t hash)
-{
-  size_t at = (size_t)(hash >> 2) & set->mask;
-  while (set->places[at] && (set->places[at] ^ hash) > SC_SET_MARKS) at = (at + 1) & set->mask;
-  return &set->places[at];
-}
-
-unsigned sc_set_get(const sc_set *set, uint64_t hash)
-{
-  return *place_of(set, hash) & SC_SET_MARKS;
-}
-
-bool sc_set_add(sc_set *set, uint64_t hash, unsigned marks)
-{
-  uint64_t *place = place_of(set, hash);
-  if (*place) {
-    *place |= marks;
-    return true;
+  for (uint32_t i = (uint32_t)hash;; i++) {
+    uint32_t *slot = &set->slots[i & set->mask];
+    if (*slot == 0 || sc_str_eq(text_at(set->base + (*slot - 1)), text)) return slot;
   }
-  if (set->len == set->room) return false;
-  *place = (hash & ~(uint64_t)SC_SET_MARKS) | marks;
-  set->len++;
+}
+
+bool sc_set_add(sc_set *set, uint64_t hash, const uint8_t *at)
+{
+  uint32_t *slot = slot_of(set, hash, text_at(at));
+  if (*slot != 0) return false;
+  *slot = (uint32_t)(at - set->base) + 1;
+  set->count++;
   return true;
+}
+
+const uint8_t *sc_set_find(const sc_set *set, uint64_t hash, sc_str text)
+{
+  if (set->count == 0) return NULL;
+  uint32_t slot = *slot_of(set, hash, text);
+  return slot == 0 ? NULL : set->base + (slot - 1);
 }

@@ -25,6 +25,13 @@ static int skip(sc_str *in, uint64_t count)
   return 0;
 }
 
+static int read_fixed64(sc_str *in, uint64_t *out)
+{
+  *out = 0;
+  for (unsigned i = 0; i < 8 && i < in->len; i++) *out |= (uint64_t)in->data[i] << (8 * i);
+  return skip(in, 8);
+}
+
 static int read_field(sc_str *in, sc_field *out)
 {
   uint64_t tag, len;
@@ -32,7 +39,7 @@ static int read_field(sc_str *in, sc_field *out)
   *out = (sc_field){.number = (uint32_t)(tag >> 3), .type = tag & 7};
   switch (out->type) {
   case SC_WIRE_VARINT: return read_varint(in, &out->scalar);
-  case SC_WIRE_FIXED64: return skip(in, 8);
+  case SC_WIRE_FIXED64: return read_fixed64(in, &out->scalar);
   case SC_WIRE_FIXED32: return skip(in, 4);
   case SC_WIRE_BYTES:
     if (read_varint(in, &len) < 0 || len > in->len) return SC_ERR_MALFORMED;

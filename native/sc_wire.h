@@ -19,7 +19,7 @@ typedef enum {
 typedef struct {
   uint32_t number;
   unsigned type;
-  uint64_t scalar; /* VARINT only */
+  uint64_t scalar; /* VARINT and FIXED64 */
   sc_str bytes;    /* BYTES only; a view into the message */
 } sc_field;
 

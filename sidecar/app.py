@@ -25,11 +25,13 @@ from typing import Protocol, TypeVar
 import uvloop
 import watchfiles
 
-from sidecar import extproc, telemetry
+from sidecar import extproc, telemetry, web
 from sidecar.config import NO_SECURITY, ConfigError, Settings, socket_path
-from sidecar.control import documents, messages, receiving, wire
+from sidecar.control import documents, messages, receiving, services, wire
 from sidecar.control.backoff import Backoff
 from sidecar.control.client import Client
+from sidecar.control.doors import Door
+from sidecar.control.driving import Driver, Judge, no_judgements
 from sidecar.control.guarding import Guard
 from sidecar.control.keeper import Keeper
 from sidecar.control.pb import control_pb2 as pb
@@ -37,12 +39,14 @@ from sidecar.control.pb import outcomes_pb2
 from sidecar.control.reporting import Reporter
 from sidecar.control.server import Server
 from sidecar.control.services import AdminServer, RolloutService
+from sidecar.delivery import Event
 from sidecar.errors import CanaryError
 from sidecar.outcomes.recording import Recorder
 from sidecar.outcomes.spool import Row
 from sidecar.outcomes.windows import LONGEST_S, Windows
 from sidecar.store import Outcomes, Store
 from sidecar.telemetry import Telemetry
+from sidecar.web import Notifier, Webhooks
 
 _T = TypeVar("_T")
 GRACE_S = 10.0
@@ -90,6 +94,11 @@ class Controller:
         self._outcomes: Outcomes | None = None
         self._keeper: Keeper | None = None
         self._stamp: object = None
+        # The guard's seat: whoever measures is put here before `run`.
+        self.judge: Judge = no_judgements
+        self._webhooks: Webhooks | None = None
+        self._notifier: Notifier | None = None
+        self._http: web.Server | None = None
         onlooker.measure_controller(telemetry.ControllerSources(self._current_and_behind))
 
     async def start(self) -> None:
@@ -97,18 +106,44 @@ class Controller:
         if not self._folder.exists():
             raise ConfigError(f"{self._folder}: no such folder", remedy="name the rollouts' folder")
         self._store = await self._blocking(functools.partial(Store, self._settings.database))
-        self._keeper = Keeper(self._store, self._server.publish, self._blocking)
+        self._webhooks = Webhooks()
+        self._notifier = Notifier(self._webhooks.ask)
+        self._keeper = Keeper(
+            self._store, self._server.publish, self._blocking, self._notifier.tell
+        )
         await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
         self._outcomes = await self._counting(lambda: Outcomes(self._settings.outcomes_database))
-        await self._server.start(
-            RolloutService(self._keeper, lambda: self._server.sidecars),
-            receiving.Inbox(self._keep_outcomes),
-        )
+        service = RolloutService(self._keeper, lambda: self._server.sidecars, self._history)
+        await self._server.start(service, receiving.Inbox(self._keep_outcomes))
+        await self._serve_http(self._keeper)
         for door in self._server.doors:
             said = {"address": door.address, "protection": door.protection}
             _log.info("controller serving", extra={**said, "rollouts": len(self._keeper.states)})
 
+    async def _serve_http(self, keeper: Keeper) -> None:
+        address = self._settings.http
+        if not address:
+            return
+        door = Door(address, self._settings.security)
+        if path := socket_path(address):
+            wire.claim(path)
+        access = web.Access(door.recognise, door.guarded, services.http_status)
+        api = web.application(keeper, self._history, access)
+        self._http = web.Server(api, address, door.tls())
+        await self._http.start()
+        said = {"address": self._http.address, "protection": door.protection}
+        _log.info("HTTP API serving", extra=said)
+
     async def run(self) -> None:
+        """Follow the folder and drive the launches."""
+        assert self._keeper
+        assert self._webhooks
+        driver = Driver(self._keeper, self.judge, self._webhooks.ask)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(driver.run())
+            both.create_task(self._follow())
+
+    async def _follow(self) -> None:
         """Follow the folder, whatever becomes of it."""
         while True:
             # RuntimeError: the system has no watch left to give; then the clock alone must do.
@@ -138,6 +173,11 @@ class Controller:
     async def stop(self) -> None:
         """Let the sidecars go and close the store."""
         await self._server.stop()
+        if self._http:
+            await self._http.stop()
+        if self._notifier and self._webhooks:
+            await self._notifier.close()
+            await self._webhooks.close()
         if self._store:
             await self._blocking(self._store.close)
         if self._outcomes:
@@ -173,6 +213,10 @@ class Controller:
     async def _keep_outcomes(self, rows: Sequence[receiving.Received]) -> None:
         assert self._outcomes
         await self._counting(functools.partial(self._outcomes.add, rows))
+
+    async def _history(self, rollout: str, newest: int) -> list[Event]:
+        assert self._store
+        return await self._blocking(functools.partial(self._store.events, rollout, newest))
 
     async def _blocking(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call)

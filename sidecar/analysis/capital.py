@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 DAY_S = 86_400.0
-AT_START = 0.85
-_FIRST_DAY = 0.12
+AT_START = 0.9
+_FIRST_DAY = 0.08
 # Money beyond this proves nothing more; the cap keeps every product finite.
 _MOST = 1e100
 _MOST_LOG_FACTOR = 200.0

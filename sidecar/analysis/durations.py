@@ -1,4 +1,4 @@
-"""Is the candidate slower than allowed? Any shape of harm, at any time: "which arm was it?"
+"""Is the candidate slower than allowed? Any shape of harm, at any time, by asking which arm it was.
 
 Answers are sorted into groups by duration. If both arms are alike within a block, an answer of any
 group is the candidate's with probability w, its share of the block; so a bet that says "r_g times

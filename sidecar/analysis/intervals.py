@@ -80,7 +80,8 @@ class Ratio:
         """Return the bounds at confidence 1 - alpha; None where even the grid's end is possible."""
         bar = math.log(2 / alpha)
         logs = [
-            np.logaddexp.reduce(s + np.log(b.shares), axis=1) for s, b in zip(self.sums, _SIDES)
+            np.logaddexp.reduce(s + np.log(b.shares), axis=1)
+            for s, b in zip(self.sums, _SIDES, strict=True)
         ]
         below, above = logs[0] >= bar, logs[1] >= bar
         # The highest ratio that is too low, the lowest that is too high.

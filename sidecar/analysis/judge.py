@@ -13,7 +13,8 @@ import numpy as np
 
 from sidecar.analysis import capital, ratio, wording
 from sidecar.analysis.blocks import Block, Stratum
-from sidecar.analysis.evidence import DurationEvidence, ErrorEvidence
+from sidecar.analysis.duration_evidence import DurationEvidence
+from sidecar.analysis.error_evidence import ErrorEvidence
 from sidecar.analysis.guardrails import Guardrail, GuardrailError
 from sidecar.analysis.ledger import AHEAD_S, Ledger, Refusal, Update
 from sidecar.analysis.verdict import Answer, Finding, Verdict, Why
@@ -23,21 +24,25 @@ from sidecar.analysis.verdict import Answer, Finding, Verdict, Why
 class Policy:
     """How sure, how many, how fresh.
 
-    alpha: the chance of a false rollback in the whole life of a launch. minimum: units (or requests
-    where no unit is counted) that each arm needs before "healthy" is said; harm may be found before.
-    stale_s: older news than this is no news.
+    alpha: the chance of a false rollback in the whole life of a launch. minimum: of what each
+    guardrail counts, how much each arm needs before "healthy" is said; harm may be found before.
+    stale_s: older news than this is no news. horizon: by how many of the candidate's requests it
+    will be decided whether errors are shown to be within their margins ("passed"), with the chance
+    `alpha` of passing what is not; None: nobody asks for that proof.
     """
 
     alpha: float = 0.01
     minimum: int = 50
     stale_s: float = 60.0
+    horizon: int | None = None
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < 0.5 or self.minimum < 1 or not self.stale_s > 0:
+        sound = 0 < self.alpha < 0.5 and self.minimum >= 1 and self.stale_s > 0
+        if not sound or (self.horizon is not None and self.horizon < 1):
             raise GuardrailError(
-                f"a policy of alpha {self.alpha}, minimum {self.minimum}, stale {self.stale_s} s"
-                " cannot be followed",
-                remedy="alpha between 0 and 0.5, minimum from 1 up, stale_s above 0",
+                f"a policy of alpha {self.alpha}, minimum {self.minimum}, stale {self.stale_s} s,"
+                f" horizon {self.horizon} cannot be followed",
+                remedy="alpha between 0 and 0.5, minimum and horizon from 1 up, stale_s above 0",
             )
 
 
@@ -66,7 +71,8 @@ class Judge:
     @property
     def evidences(self) -> list[ErrorEvidence | DurationEvidence]:
         """The guardrails' evidence in their order."""
-        by_metric = {e.guardrail.metric: e for e in (*self.errors, *self.durations)}
+        both: list[ErrorEvidence | DurationEvidence] = [*self.errors, *self.durations]
+        by_metric = {e.guardrail.metric: e for e in both}
         return [by_metric[guardrail.metric] for guardrail in self.guardrails]
 
     def observe(self, blocks: Iterable[Block], now_s: float) -> list[Refusal]:
@@ -83,11 +89,13 @@ class Judge:
         given = capital.endowment(self.looked_s - self.started_s)
         for errors in self.errors:
             errors.observe(updates, now_s, given)
-            errors.tick(now_s)
+            if self.policy.horizon is not None:
+                errors.prove(self.policy.horizon, self.policy.alpha)
         for lasting in self.durations:
-            lasting.observe(updates, self.ledger.open, now_s, given)
-        self.ledger.close(now_s)
-        self._decide()
+            lasting.observe(updates, self.ledger, now_s, given)
+        judged = max((lasting.judged_before for lasting in self.durations), default=0)
+        self.ledger.close(now_s, int(now_s) - judged)
+        self._decide(now_s)
         return refusals
 
     def _count(self, updates: Sequence[Update]) -> None:
@@ -107,7 +115,7 @@ class Judge:
                 split[0] += units[0]
                 split[1] += units[1]
 
-    def _decide(self) -> None:
+    def _decide(self, now_s: float) -> None:
         """Keep the moment at which harm was shown: it stays shown."""
         if self.splits and not self.mismatched:
             self.mismatched = self.mismatch >= 1 / self.policy.alpha
@@ -122,7 +130,7 @@ class Judge:
             named = capital.culprits(evidence, weights, bar) if pooled >= bar else []
             metrics = [self.guardrails[i].metric for i in named]
             both = tuple(dict.fromkeys(broken + metrics))
-            self.harmful = (self.looked_s, both, pooled)
+            self.harmful = (now_s, both, pooled)
 
     @property
     def mismatch(self) -> float:
@@ -138,6 +146,8 @@ class Judge:
         findings = tuple(e.finding(self.policy.alpha) for e in self.evidences)
         why = self._why_not(now_s, findings)
         answer = Answer.NOT_MEASURED if why else Answer.HEALTHY
+        if self.passed and not why:
+            answer = Answer.PASSED
         if self.harmful is not None:
             answer, why = Answer.HARMFUL, None
         weights = [g.weight for g in self.guardrails]
@@ -158,6 +168,11 @@ class Judge:
             requests=(self.requests[0], self.requests[1]),
             units=(self.units[0], self.units[1]),
         )
+
+    @property
+    def passed(self) -> bool:
+        """Whether every guardrail on errors is shown to be within its margin."""
+        return bool(self.errors) and all(errors.proven for errors in self.errors)
 
     def _ages(self, now_s: float) -> tuple[float, float]:
         return now_s - self.newest_s[0], now_s - self.newest_s[1]

@@ -17,8 +17,6 @@ OPEN_S = 1_200
 # Sidecars' clocks differ a little; more than this is a clock that jumped.
 AHEAD_S = 5
 
-Key = tuple[Stratum, int]
-
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -30,42 +28,52 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A block as it is now, and as it was when it came last."""
+    """A block as it is now, and as it was when it came last (empty if it is new)."""
 
     block: Block
     before: Block
-
-    @property
-    def key(self) -> Key:
-        """What identifies the block."""
-        return self.block.stratum, self.block.second
+    new: bool
 
 
 class Ledger:
-    """The open blocks by key."""
+    """The open blocks, by second and stratum."""
 
     def __init__(self) -> None:
-        self.open: dict[Key, Block] = {}
+        self.open: dict[int, dict[Stratum, Block]] = {}
+        self.judged_before = 0
+        # What was known of blocks before is forgotten: they must not come as new ones.
+        self.closed_before = -(10**18)
+
+    def get(self, stratum: Stratum, second: int) -> Block | None:
+        """Return an open block as it is known."""
+        return self.open.get(second, {}).get(stratum)
 
     def take(self, blocks: Iterable[Block], now_s: float) -> tuple[list[Update], list[Refusal]]:
         """Sort blocks into updates and refusals; one that says nothing new is neither."""
         updates, refusals = [], []
         for block in blocks:
-            key = (block.stratum, block.second)
-            known = self.open.get(key)
+            known = self.get(block.stratum, block.second) if type(block.second) is int else None
             before = known or Block(block.stratum, block.second)
-            if reason := _refused(block, before, now_s):
+            reason = _refused(block, before, now_s)
+            if not reason and block.second < self.closed_before:
+                reason = f"its second {block.second} is closed already"
+            if reason:
                 refusals.append(Refusal(block, reason))
-                continue
-            if known is None or not _same(block, known):
-                self.open[key] = block
-                updates.append(Update(block, before))
+            elif known is None or not _same(block, known):
+                self.open.setdefault(block.second, {})[block.stratum] = block
+                updates.append(Update(block, before, known is None))
         return updates, refusals
 
-    def close(self, now_s: float) -> None:
-        """Forget the blocks that are too old to rise."""
-        for key in [key for key in self.open if key[1] < now_s - OPEN_S]:
-            del self.open[key]
+    def close(self, now_s: float, judged_before: int) -> None:
+        """Forget the blocks too old to rise, and the durations of those before `judged_before`."""
+        for second in [second for second in self.open if second < now_s - OPEN_S]:
+            del self.open[second]
+            self.closed_before = max(self.closed_before, second + 1)
+        for second, row in self.open.items():
+            if self.judged_before <= second < judged_before:
+                for stratum, block in row.items():
+                    row[stratum] = _without_durations(block)
+        self.judged_before = max(self.judged_before, judged_before)
 
 
 def _refused(block: Block, before: Block, now_s: float) -> str:
@@ -100,11 +108,15 @@ def _same(new: Block, old: Block) -> bool:
 
 
 def _same_latency(new: Counts, old: Counts) -> bool:
-    if new.latency is None or old.latency is None:
-        return new.latency is old.latency
-    return np.array_equal(new.latency, old.latency)
+    """What was counted without durations, or whose durations were judged, has no news of them."""
+    if old.latency is None:
+        return True
+    return new.latency is not None and np.array_equal(new.latency, old.latency)
 
 
-def arms(block: Block) -> tuple[Arm, Arm]:
-    """Return (baseline, candidate)."""
-    return block.baseline, block.candidate
+def _without_durations(block: Block) -> Block:
+    b, c = (
+        Arm(*(Counts(counts.started, counts.errors) for counts in (arm.requests, arm.units)))
+        for arm in (block.baseline, block.candidate)
+    )
+    return Block(block.stratum, block.second, b, c, block.share)

@@ -24,7 +24,7 @@ class Window:
         counts[1] += bad
 
     def sums(self, until_s: int, window_s: int) -> tuple[int, int]:
-        """Return (started, bad) of the `window_s` seconds before `until_s`, and forget older ones."""
+        """Return (started, bad) of the `window_s` seconds before `until_s`; forget older ones."""
         first = until_s - window_s
         for second in [s for s in self.seconds if s < first]:
             del self.seconds[second]

@@ -34,10 +34,11 @@ class Bets:
     shares: Floats
 
 
-# Without much on large tilts two errors of the candidate alone could never be enough.
+# Without much on large tilts two errors of the candidate alone could never be enough. Chosen by
+# `bench.guard`: the requests needed at 5/95 for 0.1 -> 5 %, 0.1 -> 1 % and 1 -> 2 %.
 HARM = Bets(
-    np.array([1.2, 1.5, 2.5, 5.0, 12.0, 60.0]),
-    np.array([0.17, 0.07, 0.16, 0.07, 0.06, 0.47]),
+    np.array([1.3, 2.2, 5.0, 14.0, 200.0]),
+    np.array([0.11, 0.2, 0.08, 0.18, 0.43]),
 )
 # For the interval: both directions, and finer, since narrow intervals need small bets.
 UPWARD = Bets(
@@ -84,7 +85,7 @@ def terms(draws: Draws, tilts: Floats, ratio: float) -> tuple[Floats, Floats]:
     both = np.asarray(draws.errors_b + draws.errors_c)[..., None]
     won = np.asarray(draws.errors_c)[..., None] * np.log(tilts) - both * np.log(scale)
     price = np.asarray(draws.exposed)[..., None] * ((1.0 - share) * (tilts - 1.0) / scale)
-    return won, price
+    return np.asarray(won), np.asarray(price)
 
 
 def _share(draws: Draws, ratio: float) -> Floats:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 CONCENTRATION = 100.0
-# lgamma(x) = Stirling's series from here on (Abramowitz & Stegun 6.1.41), shifted up below.
-_SERIES_FROM = 10.0
+# Stirling's series (Abramowitz & Stegun 6.1.41) for lgamma(x + 10), and back by its recurrence.
+_SHIFT = 10
 _SERIES = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 
 
@@ -38,13 +38,13 @@ def pooled(log_evidences: Floats) -> float:
 def lgamma(x: Floats) -> Floats:
     """Return the logarithm of the gamma function for x > 0, to about 1e-13."""
     x = np.asarray(x, dtype=np.float64)
-    small = np.maximum(np.ceil(_SERIES_FROM - x), 0.0)
-    up = x + small
-    shift = np.zeros_like(x)
-    for step in range(int(_SERIES_FROM)):
-        shift += np.where(step < small, np.log(x + step), 0.0)
+    below = np.ones_like(x)
+    for step in range(_SHIFT):
+        below *= x + step
+    up = x + _SHIFT
     inverse = 1.0 / up
     series = np.zeros_like(x)
     for coefficient in reversed(_SERIES):
         series = series * inverse**2 + coefficient
-    return (up - 0.5) * np.log(up) - up + 0.5 * np.log(2 * np.pi) + series * inverse - shift
+    stirling = (up - 0.5) * np.log(up) - up + 0.5 * np.log(2 * np.pi) + series * inverse
+    return np.asarray(stirling - np.log(below))

@@ -14,11 +14,11 @@ import numpy as np
 
 from sidecar.analysis import edges, steering
 from sidecar.analysis.blocks import Arm, Block, Counts, Stratum
-from sidecar.analysis.evidence import DurationEvidence, ErrorEvidence, Evidence
+from sidecar.analysis.duration_evidence import DurationEvidence, Held
+from sidecar.analysis.error_evidence import ErrorEvidence
+from sidecar.analysis.evidence import Evidence
 from sidecar.analysis.guardrails import Guardrail
-from sidecar.analysis.intervals import Quantiles
 from sidecar.analysis.judge import Judge, Policy
-from sidecar.analysis.ledger import Key
 from sidecar.errors import CanaryError
 
 FORMAT = 1
@@ -42,7 +42,9 @@ def dump(judge: Judge) -> str:
         "harmful": judge.harmful,
         "mismatched": judge.mismatched,
         "splits": [[*stratum, *split] for stratum, split in judge.splits.items()],
-        "open": [_block(block) for block in judge.ledger.open.values()],
+        "judged_before": judge.ledger.judged_before,
+        "closed_before": judge.ledger.closed_before,
+        "open": [_block(b) for row in judge.ledger.open.values() for b in row.values()],
         "errors": [_errors(evidence) for evidence in judge.errors],
         "durations": [_durations(evidence) for evidence in judge.durations],
     }
@@ -66,8 +68,11 @@ def load(text: str, guardrails: Sequence[Guardrail], policy: Policy | None = Non
         since_s, named, evidence = state["harmful"]
         judge.harmful = since_s, tuple(named), evidence
     judge.splits = {Stratum(*row[:3]): row[3:] for row in state["splits"]}
-    blocks = [_read_block(row) for row in state["open"]]
-    judge.ledger.open = {(block.stratum, block.second): block for block in blocks}
+    judge.ledger.judged_before = state["judged_before"]
+    judge.ledger.closed_before = state["closed_before"]
+    for row in state["open"]:
+        block = _read_block(row)
+        judge.ledger.open.setdefault(block.second, {})[block.stratum] = block
     for errors, row in zip(judge.errors, state["errors"], strict=True):
         _read_errors(errors, row)
     for lasting, row in zip(judge.durations, state["durations"], strict=True):
@@ -112,7 +117,7 @@ def _read_counts(row: list[Any]) -> Counts:
 
 
 def _dense(sparse: list[list[Any]], kind: type) -> np.ndarray[Any, Any]:
-    values = np.zeros(edges.BUCKETS, dtype=kind)
+    values: np.ndarray[Any, Any] = np.zeros(edges.BUCKETS, dtype=kind)
     values[sparse[0]] = sparse[1]
     return values
 
@@ -140,6 +145,7 @@ def _errors(evidence: ErrorEvidence) -> dict[str, Any]:
         "pools": [[*pool[0], pool[1], *counts] for pool, counts in evidence.pools.items()],
         "interval": evidence.interval.sums.tolist(),
         "sums": evidence.sums,
+        "proof": [evidence.proven, evidence.decided],
     }
 
 
@@ -149,6 +155,7 @@ def _read_errors(evidence: ErrorEvidence, row: dict[str, Any]) -> None:
     evidence.pools = {(Stratum(*pool[:3]), pool[3]): pool[4:] for pool in row["pools"]}
     evidence.interval.sums = np.array(row["interval"])
     evidence.sums = row["sums"]
+    evidence.proven, evidence.decided = row["proof"]
 
 
 def _durations(evidence: DurationEvidence) -> dict[str, Any]:
@@ -156,7 +163,9 @@ def _durations(evidence: DurationEvidence) -> dict[str, Any]:
     return {
         **_common(evidence),
         "money": evidence.money.tolist(),
-        "waiting": [[*stratum, second] for stratum, second in evidence.waiting],
+        "waiting": list(evidence.waiting.seconds.items()),
+        "limited": list(evidence.limited.seconds.items()),
+        "held": [[*stratum, *_held(held)] for stratum, held in evidence.held.items()],
         "interval": [
             _sparse(evidence.interval.baseline),
             _sparse(evidence.interval.candidate),
@@ -170,9 +179,10 @@ def _durations(evidence: DurationEvidence) -> dict[str, Any]:
 def _read_durations(evidence: DurationEvidence, row: dict[str, Any]) -> None:
     _read_common(evidence, row)
     evidence.money = np.array(row["money"], dtype=np.float64)
-    keys: list[Key] = [(Stratum(*key[:3]), key[3]) for key in row["waiting"]]
-    evidence.waiting = dict.fromkeys(keys)
-    interval: Quantiles = evidence.interval
+    for name, waiting in (("waiting", evidence.waiting), ("limited", evidence.limited)):
+        waiting.seconds = {second: [Stratum(*s) for s in strata] for second, strata in row[name]}
+    evidence.held = {Stratum(*held[:3]): _read_held(held[3:]) for held in row["held"]}
+    interval = evidence.interval
     interval.baseline = _dense(row["interval"][0], np.float64)
     interval.candidate = _dense(row["interval"][1], np.float64)
     interval.sums = row["interval"][2]
@@ -184,6 +194,14 @@ def _read_durations(evidence: DurationEvidence, row: dict[str, Any]) -> None:
         learner.plan = steering.Plan(
             age_s, tuple(cuts_c), tuple(cuts_b), np.array(log_r), np.array(shares)
         )
+
+
+def _held(held: Held) -> list[Any]:
+    return [_sparse(held.baseline), _sparse(held.candidate), held.started]
+
+
+def _read_held(row: list[Any]) -> Held:
+    return Held(_dense(row[0], np.int64), _dense(row[1], np.int64), row[2])
 
 
 def _plan(plan: steering.Plan | None) -> list[Any] | None:

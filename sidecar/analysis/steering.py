@@ -142,7 +142,7 @@ class _Shape:
     def below(self, durations_s: Floats) -> Floats:
         """Return the part of the answers below each duration."""
         lowered = np.array([_below_margin(float(x), self._margin) for x in durations_s])
-        return np.interp(lowered, edges.LOWER_S, self._below)
+        return np.asarray(np.interp(lowered, edges.LOWER_S, self._below))
 
     def at(self, level: float) -> float:
         """Return the duration below which a part `level` of the answers is."""

@@ -90,6 +90,9 @@ def _fine(declared: rollout.Declared) -> Text:
     split = ", ".join(
         f"{variant.name} {_percent(variant.weight * 100 / total)}" for variant in named.variants
     )
+    if named.plan:
+        way = " -> ".join(f"{step.weight:f}" for step in named.plan.steps)
+        split = f"{named.plan.candidate} {way} % ({named.plan.strategy})"
     return Text.assemble(
         (f"{declared.file}:{declared.line}: ", "dim"), (named.name, "bold"), f": {split}"
     )

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any
@@ -58,6 +59,7 @@ def weights(
 
 
 @click.command()
+@click.argument("name", metavar="[NAME]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print canary.v1 messages as JSON.")
 @click.option(
     "--watch",
@@ -77,8 +79,13 @@ def weights(
 @run_dir_option
 @address_options
 @dialling_options
-def status(*, as_json: bool, watched: bool, interval_s: float, **given: Any) -> None:
+def status(
+    name: str | None, *, as_json: bool, watched: bool, interval_s: float, **given: Any
+) -> None:
     """Show how everything stands: the controller's side and the sidecar's.
+
+    With NAME the launch of that rollout: its weights, step and time left, what it waits for, and
+    each guardrail with estimate and interval against its margin.
 
     Exit status 1 if one of them does not answer; the other is shown all the same. With --watch 0.
     """
@@ -93,6 +100,9 @@ def status(*, as_json: bool, watched: bool, interval_s: float, **given: Any) -> 
             calls.attempt(calls.sidecar_status, settings.admin),
         )
 
+    if name:
+        _launch(lambda: controller_status(settings.control), name, as_json, watched, interval_s)
+        return
     if watched:
         watching.watch(ask, interval_s, as_json=as_json)
         return
@@ -103,6 +113,23 @@ def status(*, as_json: bool, watched: bool, interval_s: float, **given: Any) -> 
         report.show(*sides)
     if any(isinstance(side, CanaryError) for side in sides):
         sys.exit(1)
+
+
+def _launch(
+    ask: Callable[[], Any],
+    name: str,
+    as_json: bool,  # noqa: FBT001
+    watched: bool,  # noqa: FBT001
+    interval_s: float,
+) -> None:
+    from sidecar.cli import launches  # noqa: PLC0415
+
+    if watched:
+        launches.watch(lambda: launches.named(ask(), name), interval_s, as_json=as_json)
+    elif as_json:
+        click.echo(json.dumps(report.as_json(launches.named(ask(), name)), indent=2))
+    else:
+        launches.show(launches.named(ask(), name))
 
 
 def _parsed(assignments: tuple[str, ...]) -> dict[str, Decimal]:

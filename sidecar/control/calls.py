@@ -54,6 +54,36 @@ def set_weights(  # noqa: PLR0913 - a request has its parts
     return _call(Dialler(address, security), method, request, pb.SetWeightsResponse)
 
 
+def act(  # noqa: PLR0913 - a request has its parts
+    address: str,
+    rollout: str,
+    action: str,
+    *,
+    reason: str = "",
+    expected_revision: int | None = None,
+    security: Security = NO_SECURITY,
+) -> pb.ActResponse:
+    """Move a launch; `action` is a name of pb.Action. Raises UnreachableError or RefusedError."""
+    request = pb.ActRequest(
+        rollout=rollout,
+        action=action,
+        expected_revision=expected_revision,
+        who=_who(),
+        reason=reason,
+    )
+    method = f"/{wire.ROLLOUT_SERVICE}/Act"
+    return _call(Dialler(address, security), method, request, pb.ActResponse)
+
+
+def history(
+    address: str, rollout: str, newest: int = 0, security: Security = NO_SECURITY
+) -> pb.History:
+    """Ask what happened to a rollout, oldest first. Raises UnreachableError or RefusedError."""
+    request = pb.GetHistoryRequest(rollout=rollout, newest=newest)
+    method = f"/{wire.ROLLOUT_SERVICE}/GetHistory"
+    return _call(Dialler(address, security), method, request, pb.History)
+
+
 def controller_status(address: str, security: Security = NO_SECURITY) -> pb.ControllerStatus:
     """Ask a controller how everything stands. Raises UnreachableError or RefusedError."""
     request = pb.GetControllerStatusRequest()

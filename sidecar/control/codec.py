@@ -8,6 +8,7 @@ import hashlib
 
 from google.protobuf.message import DecodeError
 
+from sidecar.control import rule_codec
 from sidecar.control.pb import rollout_pb2 as pb
 from sidecar.errors import CanaryError
 from sidecar.routing import HardLimit, Route, RouteError, UnitSource, Variant
@@ -33,6 +34,7 @@ def encode(route: Route) -> bytes:
         revision=route.revision,
         limits=[_limit_message(limit) for limit in route.limits],
     )
+    rule_codec.write(message, route)
     return message.SerializeToString(deterministic=True)
 
 
@@ -48,6 +50,8 @@ def decode(name: str, data: bytes) -> Route:
         raise _refuse(name, f"assignment {message.assignment} is not v1, the one known here")
     try:
         return _route(message)
+    except rule_codec.UnknownRuleError as error:
+        raise _refuse(name, f"{error}, or of a kind this release does not know") from error
     except RouteError as error:
         raise ResourceError(f"resource {name!r}: {error.args[0]}", remedy=error.remedy) from error
 
@@ -70,6 +74,7 @@ def _route(message: pb.Rollout) -> Route:
             HardLimit(one.metric, one.threshold, one.window_s, one.min_count, one.slower_than_us)
             for one in message.limits
         ),
+        **rule_codec.read(message),
     )
 
 

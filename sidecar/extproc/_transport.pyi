@@ -35,7 +35,7 @@ class Server:
         """Free the tables that nobody reads any more; return how many still wait."""
 
     def decisions(self) -> dict[tuple[str, str, str], int]:
-        """Return decisions by (rollout, variant, reason) since the start, all tables and threads."""
+        """Return decisions by (rollout, variant, reason) since the start."""
 
     def counters(self) -> dict[str, int]:
         """Return what happened since the start, by name."""

@@ -125,7 +125,7 @@ class GrpcioEngine:
             if table is None:
                 await self._refuse(context, "not_ready", "no routing table yet")
             try:
-                answer = table.answer(message)
+                answer = table.answer(message, int(time.time()))
             except ValueError as error:
                 await self._refuse(context, "malformed", str(error))
             if not answer:

@@ -10,15 +10,9 @@ from typing import TYPE_CHECKING
 
 from sidecar.routing._native import Rows, Table, bucket, hash128
 from sidecar.routing.compiling import compile_table, version_of
-from sidecar.routing.route import (
-    HardLimit,
-    Route,
-    RouteError,
-    UnitSource,
-    Variant,
-    by_name,
-    scale,
-)
+from sidecar.routing import limiting, ruling
+from sidecar.routing.route import HardLimit, Route, RouteError, UnitSource, Variant, by_name
+from sidecar.routing.weighing import scale
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,10 +38,16 @@ __all__ = [
 ]
 
 
-def route_of(rollout: Rollout, weights: Mapping[str, Decimal], revision: int = 0) -> Route:
+def route_of(
+    rollout: Rollout,
+    weights: Mapping[str, Decimal],
+    *,
+    killed: bool = False,
+    revision: int = 0,
+) -> Route:
     """Return the route of a rollout document with the weights in force (by variant name).
 
-    `revision` is that of the decision that put them in force.
+    `killed` sends everybody to the baseline; `revision` is that of the decision behind all this.
     Raises RouteError if those weights cannot be.
     """
     scaled = scale(weights)
@@ -59,4 +59,12 @@ def route_of(rollout: Rollout, weights: Mapping[str, Decimal], revision: int = 0
         hosts=rollout.hosts,
         path_prefix=rollout.path_prefix,
         revision=revision,
+        limits=limiting.limits(rollout),
+        killed=killed,
+        holdout=ruling.holdout(rollout),
+        excluded=ruling.excluded(rollout),
+        requires=ruling.requires(rollout),
+        overrides=ruling.overrides(rollout),
+        layer=ruling.layer(rollout),
+        segments=ruling.segments(rollout),
     )

@@ -20,15 +20,16 @@ class Table:
         """The version every answer carries in its metadata."""
 
     def capsule(self) -> object:
-        """Return the C table, for the native transport; it is valid as long as this object lives."""
+        """Return the C table, for the transport; it is valid as long as this object lives."""
 
-    def answer(self, message: bytes) -> bytes:
+    def answer(self, message: bytes, now_s: int = ...) -> bytes:
         """Answer a serialised ProcessingRequest with a serialised ProcessingResponse.
 
+        `now_s` is the Unix time by which force tokens expire; without it all have.
         Empty where the protocol wants no answer. ValueError: not a ProcessingRequest.
         """
 
-    def decide(self, message: bytes) -> list[tuple[str, str, str, int, int]]:
+    def decide(self, message: bytes, now_s: int = ...) -> list[tuple[str, str, str, int, int]]:
         """Return (rollout, variant, reason, position, second) per rollout that speaks.
 
         Counts nothing. Only request headers decide: empty for every other message.
@@ -39,6 +40,9 @@ class Table:
 
     def tally(self) -> dict[tuple[str, str, str], int]:
         """Return decisions answered by this table so far, by (rollout, variant, reason)."""
+
+    def force_refused(self) -> dict[str, int]:
+        """Return how many force tokens this table's answers ignored so far, by why."""
 
 def bucket(duration_us: int) -> int:
     """Return the histogram's bucket of a duration; see sidecar/analysis/edges.py."""

@@ -11,9 +11,12 @@ from typing import Any
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import MeterProvider
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExportResult
+
+from sidecar.telemetry.spans import encode
 
 # Below the 4 MB that a gRPC server takes by default.
 _POINTS_PER_MESSAGE = 5_000
@@ -47,13 +50,17 @@ class _Reach:
 
 
 class Spans(OTLPSpanExporter):
-    """Exports spans to where `OTEL_EXPORTER_OTLP_*` says."""
+    """Exports decisions (spans.Decided) as spans of `resource`, as `OTEL_EXPORTER_OTLP_*` says."""
 
-    def __init__(self, meter_provider: MeterProvider) -> None:
+    def __init__(self, meter_provider: MeterProvider, resource: Resource) -> None:
         super().__init__(meter_provider=meter_provider)
+        self._resource = resource
         self._reach = _Reach("traces", hushed())
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def _translate_data(self, data: Sequence[Any]) -> ExportTraceServiceRequest:
+        return encode(data, self._resource)
+
+    def export(self, spans: Sequence[Any]) -> SpanExportResult:
         """Export a batch; called by the SDK."""
         result = super().export(spans)
         self._reach.saw(success=result is SpanExportResult.SUCCESS)

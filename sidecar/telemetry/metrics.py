@@ -14,7 +14,7 @@ from opentelemetry.semconv._incubating.metrics import process_metrics
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 
 from sidecar.telemetry.sources import ControllerSources, ControlStream, SidecarSources
-from sidecar.telemetry.tracing import REASON, ROLLOUT, VARIANT, VERSION
+from sidecar.telemetry.spans import REASON, ROLLOUT, VARIANT, VERSION
 
 _REFUSALS = ("malformed", "not_ready")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

@@ -24,7 +24,8 @@ from sidecar.telemetry import exporting, metrics
 from sidecar.telemetry.environment import Wanted
 from sidecar.telemetry.histogram import Adding, PeriodicReader, PrometheusReader
 from sidecar.telemetry.sources import ControllerSources, SidecarSources, Telemetry
-from sidecar.telemetry.tracing import SCOPE, RootIds, Tracing
+from sidecar.telemetry.spans import SCOPE
+from sidecar.telemetry.tracing import Tracing
 
 # Longer than a collector that is there needs, shorter than anybody waits for one that is not.
 STOP_S = 3.0
@@ -102,18 +103,13 @@ class Exporting(Telemetry):
         return exporter
 
     def _trace(self, resource: Resource) -> Tracing:
-        ids = RootIds()
-        provider = TracerProvider(
-            resource=resource,
-            shutdown_on_exit=False,
-            id_generator=ids,
-            meter_provider=NoOpMeterProvider(),
-        )
-        exporter = exporting.Spans(self._meters)
-        provider.add_span_processor(BatchSpanProcessor(exporter, meter_provider=self._meters))
-        self._flush.append(provider.shutdown)
+        # The provider reads OTEL_TRACES_SAMPLER; our spans do without the rest of it.
+        provider = TracerProvider(shutdown_on_exit=False, meter_provider=NoOpMeterProvider())
+        exporter = exporting.Spans(self._meters, resource)
+        processor = BatchSpanProcessor(exporter, meter_provider=self._meters)
+        self._flush.append(processor.shutdown)
         self._cut.append(exporter.shutdown)
-        return Tracing(provider, ids)
+        return Tracing(provider.sampler, processor.on_end)
 
 
 def _resource(service: str, instance: str) -> Resource:

@@ -28,8 +28,11 @@ class Table(Protocol):
     def version(self) -> str:
         """The version its answers carry."""
 
-    def decide(self, message: bytes) -> list[tuple[str, str, str, int, int]]:
-        """Return (rollout, variant, reason, position, second) per rollout that speaks."""
+    def decide(self, message: bytes, now_s: int) -> list[tuple[str, str, str, int, int]]:
+        """Return (rollout, variant, reason, position, second) per rollout that speaks.
+
+        `now_s` is the Unix time by which force tokens expire.
+        """
 
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -42,8 +45,10 @@ Sample = tuple[str, str, str, str, int, int, int, str, int, int]
 
 
 class Sampling(NamedTuple):
-    """Which decisions are sampled: as the parent is, where there is one and `follow_parent`;
-    else every one, or those whose trace id's low 64 bits are below `bound`.
+    """Which decisions are sampled.
+
+    As the parent is, where there is one and `follow_parent`; else every one, or those whose trace
+    id's low 64 bits are below `bound`.
     """
 
     follow_parent: bool

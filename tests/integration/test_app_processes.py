@@ -202,7 +202,7 @@ def test_status_shows_both_sides(house):
     status, said = house.run("status")
     assert status == 0
     assert said.count(version) == 3
-    for what in ("chat", "stable 95 %, canary 5 %", "broken.yaml:1:", "remedy", "grpcio", "ready"):
+    for what in ("chat", "stable 95 %, canary 5 %", "broken.yaml:1:", "remedy", "native", "ready"):
         assert what in said
     status, said = house.run("status", "--json")
     sides = json.loads(said)
