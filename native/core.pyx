@@ -113,6 +113,8 @@ cdef extern from "sc_rows.h" nogil:
     int sc_rows_fold(sc_rows *rows, uint64_t number, size_t *at, const sc_row **out)
     void sc_rows_release(sc_rows *rows, uint64_t number)
     unsigned sc_bucket(uint64_t duration_us)
+
+
 # A time after every expiry: who does not say what time it is forces nothing.
 cdef enum:
     NEVER = 1 << 62

@@ -26,13 +26,13 @@ void sc_marks_clear(sc_marks *set)
 static uint64_t *place_of(const sc_marks *set, uint64_t hash)
 {
   size_t at = (size_t)(hash >> 2) & set->mask;
-  while (set->places[at] && (set->places[at] ^ hash) > SC_MARKS_BITS) at = (at + 1) & set->mask;
+  while (set->places[at] && (set->places[at] ^ hash) > SC_MARKS_MAX) at = (at + 1) & set->mask;
   return &set->places[at];
 }
 
 unsigned sc_marks_get(const sc_marks *set, uint64_t hash)
 {
-  return *place_of(set, hash) & SC_MARKS_BITS;
+  return *place_of(set, hash) & SC_MARKS_MAX;
 }
 
 bool sc_marks_add(sc_marks *set, uint64_t hash, unsigned marks)
@@ -43,7 +43,7 @@ bool sc_marks_add(sc_marks *set, uint64_t hash, unsigned marks)
     return true;
   }
   if (set->len == set->room) return false;
-  *place = (hash & ~(uint64_t)SC_MARKS_BITS) | marks;
+  *place = (hash & ~(uint64_t)SC_MARKS_MAX) | marks;
   set->len++;
   return true;
 }

@@ -5,7 +5,7 @@
 
 #include "sc_base.h"
 
-enum { SC_MARKS_BITS = 3 };
+enum { SC_MARKS_MAX = 3 };
 
 typedef struct {
   uint64_t *places;

@@ -63,7 +63,7 @@ static int grow(sc_marks *set)
   sc_marks larger;
   if (sc_marks_init(&larger, set->room * 2) < 0) return SC_ERR_NOMEM;
   for (size_t i = 0; i <= set->mask; i++)
-    if (set->places[i]) sc_marks_add(&larger, set->places[i], (unsigned)set->places[i] & SC_MARKS_BITS);
+    if (set->places[i]) sc_marks_add(&larger, set->places[i], (unsigned)set->places[i] & SC_MARKS_MAX);
   sc_marks_free(set);
   *set = larger;
   return 0;

@@ -161,8 +161,8 @@ cdef class Server:
     cdef size_t threads
     cdef uint64_t number
     cdef bint samples_wanted
-    cdef object rows  # as long as the server, which writes into it
     cdef sc_server_counts last  # what was counted, once it is closed
+    cdef object rows  # as long as the server, which writes into it
 
     def __cinit__(self, int listener, size_t threads, bint trusted, sampling, rows=None):
         cdef sc_server_options options

@@ -34,12 +34,13 @@ from sidecar.control.doors import Door
 from sidecar.control.driving import Driver, Judge, no_judgements
 from sidecar.control.guarding import Guard
 from sidecar.control.keeper import Keeper
+from sidecar.control.noting import Notes, launches
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.control.pb import outcomes_pb2
 from sidecar.control.reporting import Reporter
 from sidecar.control.server import Server
 from sidecar.control.services import AdminServer, RolloutService
-from sidecar.delivery import Event
+from sidecar.delivery import Change, Event, State
 from sidecar.errors import CanaryError
 from sidecar.outcomes.recording import Recorder
 from sidecar.outcomes.spool import Row
@@ -82,6 +83,7 @@ class Controller:
     def __init__(self, settings: Settings, folder: Path, onlooker: Telemetry) -> None:
         self._settings = settings
         self._folder = folder
+        self._documents = documents.Folder(folder)
         self._server = Server(
             settings.control,
             [telemetry.TraceContext()],
@@ -99,7 +101,15 @@ class Controller:
         self._webhooks: Webhooks | None = None
         self._notifier: Notifier | None = None
         self._http: web.Server | None = None
-        onlooker.measure_controller(telemetry.ControllerSources(self._current_and_behind))
+        self._notes = Notes(onlooker.event)
+        onlooker.measure_controller(
+            telemetry.ControllerSources(
+                self._current_and_behind,
+                lambda: self._notes.changes,
+                lambda: self._notes.verdicts,
+                lambda: launches(self._keeper) if self._keeper else {},
+            )
+        )
 
     async def start(self) -> None:
         """Read store and folder, then listen."""
@@ -108,10 +118,8 @@ class Controller:
         self._store = await self._blocking(functools.partial(Store, self._settings.database))
         self._webhooks = Webhooks()
         self._notifier = Notifier(self._webhooks.ask)
-        self._keeper = Keeper(
-            self._store, self._server.publish, self._blocking, self._notifier.tell
-        )
-        await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
+        self._keeper = Keeper(self._store, self._server.publish, self._blocking, self._observe)
+        await self._keeper.adopt(await asyncio.to_thread(self._documents.scan))
         self._outcomes = await self._counting(lambda: Outcomes(self._settings.outcomes_database))
         service = RolloutService(self._keeper, lambda: self._server.sidecars, self._history)
         await self._server.start(service, receiving.Inbox(self._keep_outcomes))
@@ -119,6 +127,12 @@ class Controller:
         for door in self._server.doors:
             said = {"address": door.address, "protection": door.protection}
             _log.info("controller serving", extra={**said, "rollouts": len(self._keeper.states)})
+
+    def _observe(self, before: State | None, change: Change) -> None:
+        """Hear of every change once it is kept: those who look on, and those who want telling."""
+        self._notes.changed(before, change)
+        if self._notifier:
+            self._notifier.tell(before, change)
 
     async def _serve_http(self, keeper: Keeper) -> None:
         address = self._settings.http
@@ -138,7 +152,7 @@ class Controller:
         """Follow the folder and drive the launches."""
         assert self._keeper
         assert self._webhooks
-        driver = Driver(self._keeper, self.judge, self._webhooks.ask)
+        driver = Driver(self._keeper, self.judge, self._webhooks.ask, heard=self._notes.judged)
         async with asyncio.TaskGroup() as both:
             both.create_task(driver.run())
             both.create_task(self._follow())
@@ -205,18 +219,18 @@ class Controller:
             return
         self._stamp = stamp
         try:
-            await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
+            await self._keeper.adopt(await asyncio.to_thread(self._documents.scan))
         except CanaryError as error:
             self._stamp = None
             _log.warning("folder not taken", extra={"error": error})
 
-    async def _keep_outcomes(self, rows: Sequence[receiving.Received]) -> None:
-        assert self._outcomes
-        await self._counting(functools.partial(self._outcomes.add, rows))
-
     async def _history(self, rollout: str, newest: int) -> list[Event]:
         assert self._store
         return await self._blocking(functools.partial(self._store.events, rollout, newest))
+
+    async def _keep_outcomes(self, rows: Sequence[receiving.Received]) -> None:
+        assert self._outcomes
+        await self._counting(functools.partial(self._outcomes.add, rows))
 
     async def _blocking(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call)
@@ -397,6 +411,7 @@ class Sidecar:
         engine = self._engine
         status = messages.sidecar_status(self._client)
         status.engine, status.ready = engine.name, engine.ready
+        status.listen = self._settings.listen
         status.counters.update({**engine.counters(), **await self._outcomes.counters()})
         if table := await messages.table_status(self._client):
             status.table.CopyFrom(table)

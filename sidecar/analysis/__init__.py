@@ -6,6 +6,7 @@ not seen: docs/analysis.md.
 """
 
 from sidecar.analysis.blocks import Arm, Block, Counts, Stratum
+from sidecar.analysis.declaring import declared
 from sidecar.analysis.guardrails import (
     Absolute,
     Guardrail,
@@ -41,6 +42,7 @@ __all__ = [
     "Stratum",
     "Verdict",
     "Why",
+    "declared",
     "dump",
     "load",
 ]

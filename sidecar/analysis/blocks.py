@@ -95,6 +95,6 @@ def _wrong(counts: Counts) -> str:
         return ""
     if latency.dtype != np.int64 or latency.shape != (edges.BUCKETS,):
         return f"durations are not {edges.BUCKETS} counts (int64), the buckets of `edges`"
-    if latency.min() < 0 or latency.max() > MOST or latency.sum() > counts.started:
+    if latency.min() < 0 or latency.max() > MOST or int(latency.sum()) > counts.started:
         return "durations are more than were started, or fewer than none"
     return ""

@@ -70,15 +70,10 @@ class DurationEvidence(Evidence):
 
     def __init__(self, guardrail: Guardrail) -> None:
         super().__init__(guardrail)
-        self.learner = Learner(guardrail.margin, guardrail.quantile)
+        self.learner = Learner(guardrail.allowed, guardrail.quantile)
         self.waiting, self.limited = Waiting(), Waiting()
         self.held: dict[Stratum, Held] = {}
         self.interval = Quantiles()
-
-    @property
-    def level(self) -> float:
-        """The quantile that is reported."""
-        return self.guardrail.quantile or 0.95
 
     @property
     def judged_before(self) -> int:
@@ -95,34 +90,36 @@ class DurationEvidence(Evidence):
         self.waiting.add(updates)
         ripe = self.waiting.ripe(ledger, now_s, self.learner.age_s)
         enough = [self.held.pop(block.stratum) for block in ripe if self._hold(block)]
-        self._bet(enough, given)
-        for held in enough:
-            self._learn(held)
+        if self.learner.plan is not None:
+            fresh = self.fresh(self.learner.plan.shares, given)
+            self.money = fresh + (self.money if len(self.money) else 0.0)
+        if enough:
+            baseline = np.array([held.baseline for held in enough])
+            candidate = np.array([held.candidate for held in enough])
+            started = np.array([held.started for held in enough])
+            self._bet(baseline, candidate, started)
+            self._learn(baseline, candidate, started)
         self.looks += 1
 
     def _hold(self, block: Block) -> bool:
         held = self.held.setdefault(block.stratum, Held())
         return held.add(self.counts(block.baseline), self.counts(block.candidate))
 
-    def _bet(self, enough: Sequence[Held], given: float) -> None:
+    def _bet(self, baseline: Histogram, candidate: Histogram, started: Histogram) -> None:
         plan = self.learner.plan
         if plan is None:
             return
-        if not len(self.money):
-            self.money = np.zeros(len(plan.shares))
-        factors = np.zeros(len(plan.shares))
-        if enough:
-            b = [plan.grouped(h.baseline, h.started[0], candidate=False) for h in enough]
-            c = [plan.grouped(h.candidate, h.started[1], candidate=True) for h in enough]
-            factors = durations.log_factors(np.array(c), np.array(b), plan.log_r).sum(axis=0)
-        self.money = capital.grow(self.money, self.fresh(plan.shares, given), factors)
+        b = plan.grouped(baseline, started[:, 0], candidate=False)
+        c = plan.grouped(candidate, started[:, 1], candidate=True)
+        factors = durations.log_factors(c, b, plan.log_r).sum(axis=0)
+        self.money = capital.grow(self.money, np.zeros_like(self.money), factors)
 
-    def _learn(self, held: Held) -> None:
-        started_b, started_c = held.started
+    def _learn(self, baseline: Histogram, candidate: Histogram, started: Histogram) -> None:
+        started_b, started_c = started.sum(axis=0).tolist()
         self.totals[0] += started_b
         self.totals[1] += started_c
-        self.interval.add(held.baseline, started_b, held.candidate, started_c)
-        self.learner.learn(held.baseline, started_b)
+        self.interval.add(baseline, candidate, started)
+        self.learner.learn(baseline.sum(axis=0), started_b)
 
     def _limit(self, updates: Sequence[Update], ledger: Ledger, now_s: float) -> None:
         """Count each block once, when whatever is still open has broken the limit."""
@@ -139,9 +136,9 @@ class DurationEvidence(Evidence):
                 self.window.add(block.second, counts.started, counts.started - fast)
         until = int(now_s) - LAG_S - age_s
         started, slow = self.window.sums(until, limit.window_s)
-        self.tripped = self.tripped or broken(started, slow, limit, 1 - self.level)
+        self.tripped = self.tripped or broken(started, slow, limit, 1 - self.guardrail.level)
 
     def finding(self, alpha: float) -> Finding:
         """Say what is known now."""
-        relative = isinstance(self.guardrail.margin, Relative)
-        return finding(self, *self.interval.at(self.level, alpha, relative=relative))
+        relative = isinstance(self.guardrail.allowed, Relative)
+        return finding(self, *self.interval.at(self.guardrail.level, alpha, relative=relative))

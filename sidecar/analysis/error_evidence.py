@@ -29,10 +29,10 @@ class ErrorEvidence(Evidence):
         super().__init__(guardrail)
         self.bets = rates.HARM
         self.money = np.zeros(len(self.bets.tilts))
-        self.ratio, self.extra = rates.allowance(guardrail.margin)
+        self.ratio, self.extra = rates.allowance(guardrail.allowed)
         # started and failed so far, baseline then candidate, and the last second with news
         self.pools: dict[Pool, list[int]] = {}
-        relative = isinstance(guardrail.margin, Relative)
+        relative = isinstance(guardrail.allowed, Relative)
         self.interval: Ratio | Difference = Ratio() if relative else Difference()
         # The candidate's errors, the baseline's scaled to it and their variance, exposed requests.
         self.sums = [0.0, 0.0, 0.0, 0.0]
@@ -125,7 +125,7 @@ class ErrorEvidence(Evidence):
         errors, alike, _, exposed = self.sums
         candidate = errors / exposed if exposed else None
         baseline = alike / exposed if exposed else None
-        relative = isinstance(self.guardrail.margin, Relative)
+        relative = isinstance(self.guardrail.allowed, Relative)
         estimate = None
         if candidate is not None and baseline is not None:
             estimate = candidate - baseline

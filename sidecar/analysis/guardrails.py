@@ -14,7 +14,9 @@ from sidecar.errors import CanaryError
 
 ERROR_RATE = "error_rate"
 LATENCY = "latency"
-_QUANTILE = re.compile(r"latency_p(\d{1,2}(?:\.\d+)?)")
+_QUANTILE = re.compile(r"latency_p(\d{1,9})")
+# Of a guardrail on the whole distribution: what is shown of it, and what its limit is about.
+_SHOWN = 0.95
 
 
 class GuardrailError(CanaryError):
@@ -63,17 +65,21 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Guardrail:
-    """One metric and its bounds. `weight` is its share of the error budget among the others.
+    """One metric and its bounds.
 
-    metric: `error_rate`, `latency` (the whole distribution) or `latency_pNN` (one quantile).
+    metric: `error_rate`, `latency` (the whole distribution) or `latency_pNN` (one quantile: p99,
+    p999). margin: None compares nothing, then only the limit counts. weight: its share of the error
+    budget among the others; at 0 it is shown and can break its limit, but shares no budget.
+    minimum: requests or units of each arm below which it is not measured, if above the policy's.
     Raises GuardrailError on what cannot be meant.
     """
 
     metric: str
-    margin: Margin = Relative(0.0)
+    margin: Margin | None = Relative(0.0)
     limit: Limit | None = None
     weight: float = 1.0
     per: Per = Per.UNIT
+    minimum: int = 0
 
     def __post_init__(self) -> None:
         if self.metric not in {ERROR_RATE, LATENCY} and self.quantile is None:
@@ -81,8 +87,11 @@ class Guardrail:
                 "is no metric that can be judged",
                 "use error_rate, latency or latency_pNN, such as latency_p99",
             )
-        self._check("margin", self.margin.value, zero=True)
-        self._check("weight", self.weight, zero=False)
+        if self.margin is not None:
+            self._check("margin", self.margin.value, zero=True)
+        self._check("weight", self.weight, zero=True)
+        if self.minimum < 0:
+            self._refuse(f"has a minimum of {self.minimum}", "give 0 or more")
         if self.on_errors and isinstance(self.margin, Absolute) and self.margin.value > 1:
             self._refuse("has a margin above 100 % of the requests", "0.005 is 0.5pp")
         if self.limit is not None:
@@ -97,15 +106,27 @@ class Guardrail:
     def quantile(self) -> float | None:
         """The quantile that is looked at, between 0 and 1; None for the whole distribution."""
         found = _QUANTILE.fullmatch(self.metric)
-        value = float(found[1]) / 100 if found else 0.0
-        return value or None
+        return float(f"0.{found[1]}") or None if found else None
+
+    @property
+    def level(self) -> float:
+        """The quantile that is shown, and that its limit is about."""
+        return self.quantile or _SHOWN
+
+    @property
+    def compares(self) -> bool:
+        """Whether it has a part of the error budget."""
+        return self.margin is not None and self.weight > 0
+
+    @property
+    def allowed(self) -> Margin:
+        """The margin, where something is shown without one."""
+        return self.margin or Relative(0.0)
 
     def _check_limit(self, limit: Limit) -> None:
         self._check("limit", limit.value, zero=False)
         if self.on_errors and limit.value > 1:
             self._refuse("has a limit above 100 % of the requests", "0.05 is 5 %")
-        if self.metric == LATENCY:
-            self._refuse("has a limit, but no quantile to hold it", "put it on latency_p99")
         if limit.window_s < 1 or limit.minimum < 1:
             self._refuse("has an empty window for its limit", "give at least 1 second, 1 request")
 

@@ -98,16 +98,17 @@ class Quantiles:
         self.baseline = np.zeros(edges.BUCKETS)
         self.sums = [0.0, 0.0, 0.0]  # candidate's count, baseline's weights and their squares
 
-    def add(self, baseline: Counts, started_b: int, candidate: Counts, started_c: int) -> None:
-        """Take one judged block; answers that are open count as slower than all."""
-        if not started_b or not started_c:
-            return
-        weight = started_c / started_b
-        self.candidate += candidate
-        self.baseline += weight * baseline
-        self.sums[0] += started_c
-        self.sums[1] += started_c
-        self.sums[2] += started_c * weight
+    def add(self, baseline: Counts, candidate: Counts, started: Counts) -> None:
+        """Take judged blocks: (blocks, buckets) twice, and (blocks, 2) of baseline and candidate.
+
+        Both arms have some in every block. Open answers count as slower than all.
+        """
+        weights = started[:, 1] / started[:, 0]
+        self.candidate += candidate.sum(axis=0)
+        self.baseline += weights @ baseline
+        self.sums[0] += float(started[:, 1].sum())
+        self.sums[1] += float(started[:, 1].sum())
+        self.sums[2] += float((started[:, 1] * weights).sum())
 
     def at(
         self, level: float, alpha: float, *, relative: bool

@@ -7,7 +7,7 @@ exactly where this one stopped.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -119,18 +119,22 @@ class Judge:
         """Keep the moment at which harm was shown: it stays shown."""
         if self.splits and not self.mismatched:
             self.mismatched = self.mismatch >= 1 / self.policy.alpha
-        if self.harmful is not None or not self.guardrails:
+        if self.harmful is not None:
             return
-        evidence = [float(e.money.sum()) for e in self.evidences]
-        weights = [g.weight for g in self.guardrails]
         bar = 1 / self.policy.alpha
-        pooled = capital.pooled(evidence, weights)
+        pooled, named = self.pooled(), []
         broken = [e.guardrail.metric for e in self.evidences if e.tripped]
+        if pooled >= bar:
+            sharing = [e for e in self.evidences if e.guardrail.compares]
+            found = capital.culprits(*_columns(sharing), bar)
+            named = [sharing[i].guardrail.metric for i in found]
         if pooled >= bar or broken:
-            named = capital.culprits(evidence, weights, bar) if pooled >= bar else []
-            metrics = [self.guardrails[i].metric for i in named]
-            both = tuple(dict.fromkeys(broken + metrics))
-            self.harmful = (now_s, both, pooled)
+            self.harmful = (now_s, tuple(dict.fromkeys(broken + named)), pooled)
+
+    def pooled(self) -> float:
+        """The evidence of all guardrails that share the budget."""
+        sharing = [e for e in self.evidences if e.guardrail.compares]
+        return capital.pooled(*_columns(sharing)) if sharing else 0.0
 
     @property
     def mismatch(self) -> float:
@@ -143,15 +147,16 @@ class Judge:
 
     def verdict(self, now_s: float) -> Verdict:
         """Say what is known at `now_s`."""
-        findings = tuple(e.finding(self.policy.alpha) for e in self.evidences)
-        why = self._why_not(now_s, findings)
+        why = self._why_not(now_s)
+        findings = tuple(self._finding(e, why) for e in self.evidences)
+        few = any(f.answer is Answer.NOT_MEASURED for f in findings)
+        if why is None and few:
+            why = Why.TOO_FEW
         answer = Answer.NOT_MEASURED if why else Answer.HEALTHY
         if self.passed and not why:
             answer = Answer.PASSED
         if self.harmful is not None:
             answer, why = Answer.HARMFUL, None
-        weights = [g.weight for g in self.guardrails]
-        evidence = capital.pooled([f.evidence for f in findings], weights) if findings else 0.0
         culprits = self.harmful[1] if self.harmful else ()
         named = [f for f in findings if f.metric in culprits] or list(findings)
         return Verdict(
@@ -159,7 +164,7 @@ class Judge:
             sentence=wording.sentence(answer, why, named, self._ages(now_s)),
             at_s=now_s,
             findings=findings,
-            evidence=evidence,
+            evidence=self.pooled(),
             bar=1 / self.policy.alpha,
             culprits=culprits,
             why=why,
@@ -169,6 +174,19 @@ class Judge:
             units=(self.units[0], self.units[1]),
         )
 
+    def _finding(self, evidence: ErrorEvidence | DurationEvidence, why: Why | None) -> Finding:
+        found, guardrail = evidence.finding(self.policy.alpha), evidence.guardrail
+        counts = found.baseline_count, found.candidate_count
+        least = max(self.policy.minimum, guardrail.minimum)
+        answer = Answer.HEALTHY
+        if why is not None or (min(counts) < least and guardrail.margin is not None):
+            answer = Answer.NOT_MEASURED
+        elif isinstance(evidence, ErrorEvidence) and evidence.proven:
+            answer = Answer.PASSED
+        if self.harmful is not None and guardrail.metric in self.harmful[1]:
+            answer = Answer.HARMFUL
+        return replace(found, answer=answer, sentence=wording.described(found))
+
     @property
     def passed(self) -> bool:
         """Whether every guardrail on errors is shown to be within its margin."""
@@ -177,7 +195,7 @@ class Judge:
     def _ages(self, now_s: float) -> tuple[float, float]:
         return now_s - self.newest_s[0], now_s - self.newest_s[1]
 
-    def _why_not(self, now_s: float, findings: Sequence[Finding]) -> Why | None:
+    def _why_not(self, now_s: float) -> Why | None:
         if self.mismatched:
             return Why.MISMATCH
         if not any(self.requests):
@@ -186,7 +204,12 @@ class Judge:
             return Why.ONE_ARM
         if not all(-AHEAD_S - 1 <= age <= self.policy.stale_s for age in self._ages(now_s)):
             return Why.STALE
-        few = [
-            f for f in findings if min(f.baseline_count, f.candidate_count) < self.policy.minimum
-        ]
-        return Why.TOO_FEW if few or min(self.requests) < self.policy.minimum else None
+        return Why.TOO_FEW if min(self.requests) < self.policy.minimum else None
+
+
+def _columns(
+    evidences: Sequence[ErrorEvidence | DurationEvidence],
+) -> tuple[list[float], list[float]]:
+    """Return the e-values and their weights."""
+    money = [float(evidence.money.sum()) for evidence in evidences]
+    return money, [evidence.guardrail.weight for evidence in evidences]

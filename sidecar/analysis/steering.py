@@ -7,7 +7,6 @@ but can never make the test lie: it is fixed before the blocks that it judges ar
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,6 @@ Counts = NDArray[np.int64]
 
 # A block is judged once, this many seconds after it began; what is open then is "slower still".
 AGES_S = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-_OPEN_AT_MOST = 0.01
 _LEVELS = (
     0.1,
     0.2,
@@ -65,16 +63,17 @@ class Plan:
     log_r: Floats
     shares: Floats
 
-    @cached_property
-    def quantile_s(self) -> float:
-        """Where the last group begins for the candidate, in seconds."""
-        return float(edges.LOWER_S[self.cuts_c[-1]])
-
-    def grouped(self, latency: Counts, started: int, *, candidate: bool) -> Counts:
-        """Sort one arm's answers into the groups; the last one takes the open ones too."""
+    def grouped(self, latency: Counts, started: Counts, *, candidate: bool) -> Counts:
+        """Sort one arm's answers, (..., buckets), into (..., groups); open ones are the slowest."""
         cuts = self.cuts_c if candidate else self.cuts_b
-        below = np.concatenate(([0], np.cumsum(latency)))[list(cuts)]
-        return np.diff(below, prepend=0, append=started)
+        sums = np.zeros((*latency.shape[:-1], latency.shape[-1] + 1), dtype=np.int64)
+        np.cumsum(latency, axis=-1, out=sums[..., 1:])
+        below = sums[..., list(cuts)]
+        groups = np.empty((*below.shape[:-1], len(cuts) + 1), dtype=np.int64)
+        groups[..., :-1] = below
+        groups[..., -1] = started
+        groups[..., 1:] -= below
+        return groups
 
 
 def plan(seen: Counts, opened: int, margin: Margin, quantile: float | None) -> Plan:
@@ -84,7 +83,7 @@ def plan(seen: Counts, opened: int, margin: Margin, quantile: float | None) -> P
     """
     shape = _Shape(seen, opened, margin)
     levels = _LEVELS if quantile is None else (quantile,)
-    age_s = _age(shape.at(min(max(levels[-1], 0.9), 0.99)))
+    age_s = _age(shape.at(_settled(quantile)))
     wanted = [shape.at(level) for level in levels]
     if quantile is None:
         wanted += [wanted[-1] * factor for factor in _BEYOND]
@@ -127,6 +126,11 @@ def _below_margin(duration_s: float, margin: Margin) -> float:
     return duration_s / (1 + margin.value)
 
 
+def _settled(quantile: float | None) -> float:
+    """The part of the answers that must be in when a block is judged."""
+    return max(quantile or 0.97, 0.9)
+
+
 def _age(duration_s: float) -> int:
     return next((age for age in AGES_S if age >= duration_s), AGES_S[-1])
 
@@ -157,7 +161,7 @@ class Learner:
     """Collects the baseline's judged answers and says when there is a better plan.
 
     Until there is a first one blocks are only learned from; how old they must be doubles while
-    more than one answer in a hundred is still open.
+    more answers are open than the quantile (or 3 % of the distribution) leaves above it.
     """
 
     FIRST = 100
@@ -172,12 +176,13 @@ class Learner:
         self.plan: Plan | None = None
 
     def learn(self, latency: Counts, started: int) -> None:
-        """Take one judged block of the baseline, as it stands now."""
+        """Take what was judged of the baseline at one look."""
         known = np.where(np.arange(edges.BUCKETS) < edges.last_from(self.age_s), latency, 0)
         self.seen += known
         self.opened += started - int(known.sum())
         count = int(self.seen.sum()) + self.opened
-        if self.opened > _OPEN_AT_MOST * max(count, 300) and self.age_s < AGES_S[-1]:
+        allowed = 1 - _settled(self._quantile)
+        if self.opened > max(allowed * count, 3) and self.age_s < AGES_S[-1]:
             self._older()
         elif count >= self.next_at:
             self._place(count)

@@ -38,7 +38,9 @@ class Finding:
     baseline, candidate: the rate of errors, or the duration of the quantile in seconds; the
     baseline's is weighted as the candidate's traffic was, so a ramp does not distort it.
     estimate, interval: candidate minus baseline, or their ratio minus 1 for a relative margin;
-    None where nothing was seen. evidence: the e-value, 1 is none, 1/alpha is enough alone.
+    None where nothing was seen. margin: None if only a limit counts. evidence: the e-value, 1 is
+    none, 1/alpha is enough alone.
+    answer: about this guardrail by itself, as `Verdict.answer` is about all of them.
     """
 
     metric: str
@@ -47,13 +49,15 @@ class Finding:
     estimate: float | None
     interval: Interval
     relative: bool
-    margin: float
+    margin: float | None
     evidence: float
     weight: float
     baseline_count: int
     candidate_count: int
     looks: int
     limit_broken: bool = False
+    answer: Answer = Answer.NOT_MEASURED
+    sentence: str = ""
 
 
 @dataclass(frozen=True, slots=True)

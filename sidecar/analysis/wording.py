@@ -39,9 +39,15 @@ def described(found: Finding) -> str:
     name = found.metric.replace("_", " ")
     if found.limit_broken:
         return f"{name} broke its hard limit"
-    if found.candidate is None or found.baseline is None:
+    if found.candidate is None:
         return f"{name} has no figures yet"
     figure = _percent if found.metric == "error_rate" else _duration
+    if found.metric == "latency":
+        name = "latency (p95)"
+    if found.margin is None:
+        return f"{name} {figure(found.candidate)}, within its limit"
+    if found.baseline is None:
+        return f"{name} {figure(found.candidate)}, nothing to compare it with"
     allowed = f"{found.margin:.0%}" if found.relative else figure(found.margin)
     return (
         f"{name} {figure(found.candidate)} against the baseline's {figure(found.baseline)}"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from random import SystemRandom
 
 import grpc
 
@@ -28,6 +29,8 @@ from sidecar.errors import CanaryError
 from sidecar.routing import Route, Table, compile_table
 
 Announce = Callable[[str, Sequence[tuple[str, str]]], None]
+_RESAVE_FIRST_S = 1.0
+_RESAVE_LIMIT_S = 60.0
 _Stream = grpc.aio.StreamStreamCall[bytes, bytes]
 _log = logging.getLogger(__name__)
 
@@ -48,7 +51,9 @@ def _nobody(version: str, names: Sequence[tuple[str, str]]) -> None:
 class Client:
     """Follows the controller at `address` and gives every good table to `swap`.
 
-    `announce` is told its version and its (rollout, variant) just before.
+    `announce` is told its version and its (rollout, variant) just before. What could not be kept
+    on disk is tried again, at last when it ends.
+
     Raises ConfigError if that would be plaintext by accident.
     """
 
@@ -83,6 +88,7 @@ class Client:
         self._announce = announce
         self._unsaved = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
+        self._save_error = ""
 
     async def start_from_disk(self) -> bool:
         """Put the last good resources in force, if there are any; say whether there were."""
@@ -226,19 +232,36 @@ class Client:
         self.link = Link(connected=False, since=since, last_error=error)
 
     async def _save_when_changed(self) -> None:
+        """Save, until it is done: a disk may be full for a while only."""
+        again = Backoff(SystemRandom(), first_s=_RESAVE_FIRST_S, limit_s=_RESAVE_LIMIT_S)
         while True:
             await self._unsaved.wait()
             self._unsaved.clear()
-            await asyncio.to_thread(self._save)
+            if await asyncio.to_thread(self._save):
+                again.reset()
+            else:
+                self._unsaved.set()
+                await asyncio.sleep(again.next_s())
 
-    def _save(self) -> None:
+    def _save(self) -> bool:
         if self.holdings is None:
-            return
+            return True
         try:
             keepsake.save(self._keep, self.holdings)
             tripkeeping.save(self._trips_file, self.trips)
         except CanaryError as error:
+            self._warn_unsaved(str(error))
+            return False
+        self._warn_unsaved("")
+        return True
+
+    def _warn_unsaved(self, error: str) -> None:
+        """Say once what stands in the way, and when it no longer does."""
+        if error and error != self._save_error:
             _log.warning("resources not kept", extra={"error": error})
+        elif self._save_error and not error:
+            _log.info("resources kept again", extra={"path": str(self._keep)})
+        self._save_error = error
 
 
 def _table(holdings: Holdings, trips: breaker.Trips) -> Table:

@@ -69,12 +69,12 @@ def _route(message: pb.Rollout) -> Route:
         variants=tuple(Variant(v.name, v.weight, v.cluster) for v in message.variants),
         hosts=tuple(message.match.hosts),
         path_prefix=message.match.path_prefix,
+        **rule_codec.read(message),
         revision=message.revision,
         limits=tuple(
             HardLimit(one.metric, one.threshold, one.window_s, one.min_count, one.slower_than_us)
             for one in message.limits
         ),
-        **rule_codec.read(message),
     )
 
 

@@ -135,6 +135,7 @@ def connection(sidecar: conversation.Conversation) -> pb.SidecarConnection:
         acked_at=timestamp(sidecar.acked_at),
         last_nack=refusal(sidecar.last_nack),
         identity=sidecar.identity,
+        kept=sidecar.kept,
     )
 
 
@@ -156,6 +157,7 @@ def controller_status(
             for name, state in sorted(keeper.states.items())
         ],
         mistakes=[pb.FileMistake(file=m.file, message=m.message) for m in keeper.mistakes],
+        withdraws_nothing=not keeper.seen_faultless,
         sidecars=[connection(sidecar) for sidecar in sorted(sidecars, key=lambda s: s.node)],
     )
 

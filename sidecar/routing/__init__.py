@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sidecar.routing import limiting, ruling
 from sidecar.routing._native import Rows, Table, bucket, hash128
 from sidecar.routing.compiling import compile_table, version_of
-from sidecar.routing import limiting, ruling
-from sidecar.routing.route import HardLimit, Route, RouteError, UnitSource, Variant, by_name
+from sidecar.routing.route import HardLimit, Route, UnitSource, Variant, by_name
+from sidecar.routing.rule_checks import RouteError
 from sidecar.routing.weighing import scale
 
 if TYPE_CHECKING:
@@ -39,16 +40,12 @@ __all__ = [
 
 
 def route_of(
-    rollout: Rollout,
-    weights: Mapping[str, Decimal],
-    *,
-    killed: bool = False,
-    revision: int = 0,
+    rollout: Rollout, weights: Mapping[str, Decimal], revision: int = 0, *, killed: bool = False
 ) -> Route:
     """Return the route of a rollout document with the weights in force (by variant name).
 
-    `killed` sends everybody to the baseline; `revision` is that of the decision behind all this.
-    Raises RouteError if those weights cannot be.
+    `revision` is that of the decision that put them in force. `killed` sends everybody to the
+    baseline. Raises RouteError if those weights cannot be.
     """
     scaled = scale(weights)
     return Route(
@@ -58,8 +55,6 @@ def route_of(
         variants=tuple(Variant(v.name, scaled[v.name], v.cluster) for v in rollout.variants),
         hosts=rollout.hosts,
         path_prefix=rollout.path_prefix,
-        revision=revision,
-        limits=limiting.limits(rollout),
         killed=killed,
         holdout=ruling.holdout(rollout),
         excluded=ruling.excluded(rollout),
@@ -67,4 +62,6 @@ def route_of(
         overrides=ruling.overrides(rollout),
         layer=ruling.layer(rollout),
         segments=ruling.segments(rollout),
+        revision=revision,
+        limits=limiting.limits(rollout),
     )

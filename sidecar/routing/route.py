@@ -59,7 +59,7 @@ class Route:
     `hosts` are exact or `*.suffix`, lower case, without port; none means every host. `path_prefix`
     is "" (every path) or whole segments without a trailing slash. The first variant is the
     baseline. `killed` sends everybody there. The other rules stand in the order in which they are
-    looked at (docs/assignment.md). `limits` are watched beside the requests. Raises RouteError if
+    looked at (docs/assignment.md); `limits` are watched beside the requests. Raises RouteError if
     any of it cannot be.
     """
 
@@ -88,8 +88,8 @@ class Route:
         _check_match(self)
         _check_unit(self)
         _check_variants(self)
-        _check_limits(self)
         check_rules(self)
+        _check_limits(self)
         object.__setattr__(self, "thresholds", thresholds(tuple(v.weight for v in self.variants)))
         object.__setattr__(self, "made", {})
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.errors import CanaryError
 from sidecar.rollout import names, regexes, values
-from sidecar.routing.rules import AllOf, AnyOf, Not, Check
+from sidecar.routing.rules import AllOf, AnyOf, Check, Not
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -101,7 +101,7 @@ def test_what_the_margin_allows_is_never_in_a_slower_group_than_the_baseline(mar
 def test_a_plan_sorts_open_answers_with_the_slowest():
     plan = steering.plan(baseline(), 0, Relative(0.0), None)
     latency = baseline(count=50)
-    groups = plan.grouped(latency, 60, candidate=True)
+    groups = plan.grouped(latency, np.array(60), candidate=True)
     assert groups.sum() == 60
     assert groups[-1] >= 10
 

@@ -353,14 +353,15 @@ def test_a_relative_margin_says_its_ratio_and_an_absolute_one_its_difference():
     [
         {"metric": "eror_rate"},
         {"metric": "latency_p0"},
-        {"metric": "latency_p100"},
+        {"metric": "latency_p9.9"},
         {"metric": "error_rate", "margin": Absolute(-0.1)},
         {"metric": "error_rate", "margin": Relative(math.nan)},
         {"metric": "error_rate", "margin": Absolute(5)},
-        {"metric": "error_rate", "weight": 0},
+        {"metric": "error_rate", "weight": -1},
+        {"metric": "error_rate", "minimum": -1},
         {"metric": "error_rate", "limit": Limit(1.5)},
         {"metric": "error_rate", "limit": Limit(0.1, minimum=0)},
-        {"metric": "latency", "limit": Limit(2)},
+        {"metric": "latency", "limit": Limit(0)},
     ],
 )
 def test_a_guardrail_that_cannot_be_meant_is_refused_with_a_remedy(wrong):
@@ -391,3 +392,31 @@ def test_a_block_that_was_forgotten_by_a_jump_does_not_count_twice():
     assert judge.observe([block], 2.0)[0].reason == "its second 0 is closed already"
     assert judge.requests == [950, 50]
     assert not judge.observe([Block(STRATUM, 1, arm(95), arm(5))], 2.0)
+
+
+def test_a_guardrail_without_a_margin_has_only_its_limit():
+    judge = Judge([Guardrail("error_rate", None, Limit(0.5))], 0.0)
+    judge.observe([Block(STRATUM, 0, arm(950), arm(50, 20))], 1.0)
+    verdict = judge.verdict(1.0)
+    assert (verdict.answer, verdict.evidence) == (Answer.HEALTHY, 0)
+    judge.observe([Block(STRATUM, 1, arm(950), arm(50, 40))], 2.0)
+    verdict = judge.verdict(2.0)
+    assert verdict.answer is Answer.HARMFUL
+    assert verdict.findings[0].answer is Answer.HARMFUL
+    assert verdict.findings[0].sentence == "error rate broke its hard limit"
+
+
+def test_a_guardrail_below_its_own_minimum_is_not_measured():
+    judge = Judge([ERRORS, Guardrail("latency", minimum=10_000)], 0.0)
+    traffic = Traffic()
+    for second in range(60):
+        judge.observe([traffic.block(second)], second + 1.0)
+    verdict = judge.verdict(60.0)
+    answers = [finding.answer for finding in verdict.findings]
+    assert answers == [Answer.HEALTHY, Answer.NOT_MEASURED]
+    assert (verdict.answer, verdict.why) == (Answer.NOT_MEASURED, Why.TOO_FEW)
+
+
+def test_the_quantile_of_p999_is_one_in_a_thousand():
+    assert Guardrail("latency_p999").quantile == 0.999
+    assert Guardrail("latency_p50").quantile == 0.5

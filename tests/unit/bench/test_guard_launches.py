@@ -53,7 +53,7 @@ def test_a_simulated_launch_has_the_durations_money_of_a_judge():
             latency = np.bincount(buckets, minlength=edges.BUCKETS).astype(np.int64)
             counts = Counts(size, 0, latency)
             arms.append(Arm(counts, counts))
-            groups.append(plan.grouped(latency, size, candidate=size == 5))
+            groups.append(plan.grouped(latency, np.array(size), candidate=size == 5))
         held.append(groups)
         judge.observe([Block(Stratum("s", "v"), second, *arms)], second + 1.0)
         ripe = second - plan.age_s - 1
