@@ -44,9 +44,9 @@ fmt: build  ## format the Python code
 bench: build  ## core, peers and propagation, results under build/bench/ (QUICK=1: a look, no figures)
 	@$(MAKE) --no-print-directory --keep-going -j1 bench-core bench-peers bench-propagation
 
-bench-core: build  ## ns per decision: the core, its twin, a plain hash
+bench-core: build  ## ns per decision and us per log entry: the core, its twins, their peers
 	@mkdir -p build/bench
-	@$(PY) -m pytest bench/test_core.py -q -p no:randomly --benchmark-enable --benchmark-columns=median,iqr,rounds \
+	@$(PY) -m pytest bench/test_core.py bench/test_outcomes.py -q -p no:randomly --benchmark-enable --benchmark-columns=median,iqr,rounds \
 	  --benchmark-json=build/bench/core.json $(if $(QUICK),--benchmark-max-time=0.05 --benchmark-min-rounds=2)
 
 bench-peers: build  ## what a decision costs behind a real Envoy, ours beside others (BENCH="--help" for more)

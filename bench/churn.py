@@ -25,7 +25,7 @@ from rich.table import Table
 from bench.contenders.base import TASK
 from bench.contenders.canary import Canary
 from bench.harness import cell, dialogue, h2load, meter
-from bench.harness.cell import Bench
+from bench.harness.cell import CONNECTIONS, Bench
 from bench.harness.dialogue import WrongAnswerError
 from bench.lab.process import LabError, as_command, wait_until
 from bench.lab.stack import ROOT
@@ -98,15 +98,23 @@ def set_percent(address: str, percent: int) -> None:
     calls.set_weights(address, TASK.rollout, {TASK.candidate: Decimal(percent)})
 
 
-def churn(engine: str, requests: int, period_s: float, say: Console) -> Churned:
+def churn(
+    engine: str,
+    requests: int,
+    period_s: float,
+    say: Console,
+    connections: int = CONNECTIONS,
+) -> Churned:
     """Run it all. Raises LabError, WrongAnswerError among them."""
     with cell.opened(Canary(engine)) as bench:
         address = f"unix://{bench.work}/control.sock"
         rss, begun = [], time.monotonic()
         with Changer(address, period_s) as changer:
-            for done in batches(bench, requests):
+            for done in batches(bench, requests, connections):
                 rss.append(meter.rss_bytes(bench.pids) / 1e6)
-                say.print(f"{done:,} requests, {changer.changes} changes", style="dim")
+                failed = sum(bench.failures().values())
+                told = f"{done:,} requests, {changer.changes} changes, {failed} failures"
+                say.print(told, style="dim")
             seconds = time.monotonic() - begun
         if changer.error:
             raise LabError(f"a change was refused: {changer.error}")
@@ -117,11 +125,11 @@ def churn(engine: str, requests: int, period_s: float, say: Console) -> Churned:
         return Churned(engine, requests, seconds, changer.changes, due, failures, rss[0], rss[-1])
 
 
-def batches(bench: Bench, requests: int) -> Iterator[int]:
+def batches(bench: Bench, requests: int, connections: int) -> Iterator[int]:
     """Drive the load; yield how many requests were made so far."""
     for done in range(0, requests, BATCH):
         size = min(BATCH, requests - done)
-        bench.closed(size)
+        bench.closed(size, connections=connections)
         yield done + size
 
 

@@ -80,11 +80,15 @@ cdef extern from "sc_server.h" nogil:
         uint64_t *durations
         uint64_t duration_sum_ns
 
+    ctypedef struct sc_rows:
+        pass
+
     ctypedef struct sc_server_options:
         size_t n_threads
         int listener
         bint trusted
         sc_sampling sampling
+        sc_rows *rows
 
     ctypedef struct sc_server_counts:
         sc_conn_counts conns
@@ -158,8 +162,9 @@ cdef class Server:
     cdef uint64_t number
     cdef bint samples_wanted
     cdef sc_server_counts last  # what was counted, once it is closed
+    cdef object rows  # as long as the server, which writes into it
 
-    def __cinit__(self, int listener, size_t threads, bint trusted, sampling):
+    def __cinit__(self, int listener, size_t threads, bint trusted, sampling, rows=None):
         cdef sc_server_options options
         if not 1 <= threads <= SC_MAX_THREADS:
             raise ValueError(f"1 to {SC_MAX_THREADS} threads")
@@ -169,6 +174,10 @@ cdef class Server:
         self.samples_wanted = sampling is not None
         options.n_threads, options.listener, options.trusted = threads, listener, trusted
         options.sampling = sc_sampling(False, False, False, 0)
+        self.rows = rows
+        options.rows = NULL
+        if rows is not None:
+            options.rows = <sc_rows *>PyCapsule_GetPointer(rows.capsule(), b"sc_rows")
         if sampling is not None:
             follow_parent, always, bound = sampling
             options.sampling = sc_sampling(True, follow_parent, always, bound)

@@ -14,6 +14,7 @@ from sidecar.routing.rules import (
     AllOf,
     AnyOf,
     Bound,
+    Check,
     Holdout,
     Input,
     Layer,
@@ -21,7 +22,6 @@ from sidecar.routing.rules import (
     Override,
     Prerequisite,
     Segment,
-    Check,
 )
 
 KEYS = (Key("qa", b"k" * 32), Key("old", b"o" * 40))
@@ -126,9 +126,7 @@ def ruled(draw: st.DrawFn) -> Route:
         layer=draw(st.none() | layer),
         excluded=tuple(u for u, to in zip(listed, given, strict=True) if not to),
         overrides=tuple(one for one in overrides if one.units),
-        segments=tuple(
-            draw(segments(route, f"s{i}")) for i in range(draw(st.integers(0, 4)))
-        ),
+        segments=tuple(draw(segments(route, f"s{i}")) for i in range(draw(st.integers(0, 4)))),
     )
 
 
@@ -161,7 +159,9 @@ def tokens(draw: st.DrawFn, table: list[Route]) -> bytes:
     if draw(st.booleans()):
         return token.encode()
     cut = draw(st.integers(0, len(token)))
-    return (token[:cut] + draw(st.sampled_from(["", "x", ".", "+", "=", "0"])) + token[cut:]).encode()
+    return (
+        token[:cut] + draw(st.sampled_from(["", "x", ".", "+", "=", "0"])) + token[cut:]
+    ).encode()
 
 
 PLAIN = st.one_of(

@@ -30,6 +30,9 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--retries", type=int, default=0, help="failed turns each may take again  [default: 0]"
     )
+    parser.add_argument(
+        "--together", action="store_true", help="everybody stays up; turns are seconds apart"
+    )
     parser.add_argument("--seconds", type=float, default=DEFAULT.seconds, help="of each load")
     parser.add_argument(
         "--contender",
@@ -61,7 +64,14 @@ def main() -> int:
     given, console = options(), terminal()
     rounds_ = given.rounds or (1 if given.quick else DEFAULT.rounds)
     counts = QUICK if given.quick else None
-    plan = Plan(rounds_, given.seed, given.seconds, counts=counts, retries=given.retries)
+    plan = Plan(
+        rounds_,
+        given.seed,
+        given.seconds,
+        counts=counts,
+        retries=given.retries,
+        together=given.together,
+    )
     contenders = chosen(given.contender)
     deciding = [one.name for one in contenders if one.decides]
     reference = given.reference or (deciding or [""])[0]

@@ -120,7 +120,8 @@ class Bench:
         self._idle = (0.0, 0.0)
 
     def run(self, counts: Counts) -> Cell:
-        """Warm up, then all loads of one cell."""
+        """Warm up, then all loads of one cell; what failed before is not counted again."""
+        before = self.failures()
         self.closed(WARM_UP, connections=8)
         self.rest(counts.idle_s)
         loads: dict[str, tuple[int, Callable[[], Phase]]] = {
@@ -130,7 +131,8 @@ class Bench:
         }
         phases = {name: drive() for name, (number, drive) in loads.items() if number}
         rss_mb = meter.peak_rss_bytes(self.pids) / 1e6
-        return Cell(phases, rss_mb, self._idle[0] / 1e3, self.failures())
+        failures = {name: after - before[name] for name, after in self.failures().items()}
+        return Cell(phases, rss_mb, self._idle[0] / 1e3, failures)
 
     def rest(self, seconds: float) -> None:
         """Find out what the processes use when nobody asks; taken off from now on."""

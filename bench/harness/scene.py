@@ -29,7 +29,7 @@ def configuration(ext_proc: str, *, decides: bool = True) -> Json:
         raise LabError("\n".join(map(str, reading.mistakes)))
     rollouts = [declared.rollout for declared in reading.declared]
     nowhere = dict.fromkeys(bootstrap.clusters_of(rollouts), bootstrap.Upstream("127.0.0.1:9"))
-    options = bootstrap.Options(ext_proc=ext_proc, upstreams=nowhere)
+    options = bootstrap.Options(ext_proc=ext_proc, upstreams=nowhere, outcomes=False)
     config = bootstrap.bootstrap(rollouts, options)
     [listener] = config["static_resources"]["listeners"]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]

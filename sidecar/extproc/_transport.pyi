@@ -1,6 +1,6 @@
 from typing import TypeAlias, final
 
-from sidecar.routing import Table
+from sidecar.routing import Rows, Table
 
 MAX_THREADS: int
 BOUNDS_NS: tuple[int, ...]
@@ -21,7 +21,12 @@ class Server:
     """
 
     def __new__(
-        cls, listener: int, threads: int, trusted: bool, sampling: tuple[bool, bool, int] | None
+        cls,
+        listener: int,
+        threads: int,
+        trusted: bool,
+        sampling: tuple[bool, bool, int] | None,
+        rows: Rows | None = None,
     ) -> Server: ...
     def swap(self, table: Table) -> None:
         """Put a table in force for every message from now on; no request waits for it."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from sidecar.extproc._transport import BOUNDS_NS, Server
 from sidecar.extproc.engine import Durations, Observer
 from sidecar.extproc.listening import Listener
-from sidecar.routing import Table
+from sidecar.routing import Rows, Table
 
 # One thread serves some hundred thousand decisions a second; more than a few serve nobody.
 _MAX_THREADS = 4
@@ -35,6 +35,7 @@ class NativeEngine:
     def __init__(self, address: str, *, socket_mode: int = 0o600) -> None:
         self._listener = Listener(address, socket_mode)
         self.observer: Observer | None = None
+        self.rows: Rows | None = None
         self._server: Server | None = None
         self._early: Table | None = None
         self._ready = self._draining = self._closed = False
@@ -68,7 +69,9 @@ class NativeEngine:
         listener = self._listener.open()
         sampling = self.observer.sampling if self.observer else None
         try:
-            self._server = Server(listener.fileno(), _threads(), self._listener.is_unix, sampling)
+            self._server = Server(
+                listener.fileno(), _threads(), self._listener.is_unix, sampling, self.rows
+            )
         except OSError as error:
             listener.close()
             raise self._listener.unavailable() from error

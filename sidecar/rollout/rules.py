@@ -37,9 +37,7 @@ class NumberRange(Part):
         default=_ABSENT, description="Greater or equal.", examples=[18]
     )
     below: rule_texts.Number = Field(default=_ABSENT, description="Less.", examples=[65])
-    at_most: rule_texts.Number = Field(
-        default=_ABSENT, description="Less or equal.", examples=[64]
-    )
+    at_most: rule_texts.Number = Field(default=_ABSENT, description="Less or equal.", examples=[64])
 
 
 class VersionRange(Part):
@@ -142,7 +140,10 @@ class Condition(Part):
         examples=[["10.0.0.0/8", "2001:db8::/32"]],
     )
     not_: "Condition" = Field(
-        default=_ABSENT, alias="not", description="Does not hold.", examples=[_CONDITION["examples"][0]]
+        default=_ABSENT,
+        alias="not",
+        description="Does not hold.",
+        examples=[_CONDITION["examples"][0]],
     )
     all_of: tuple["Condition", ...] = Field(
         default=(),

@@ -27,9 +27,7 @@ def version_of(resource_versions: Mapping[str, str]) -> str:
     return digest.hexdigest()[:12]
 
 
-def compile_table(
-    routes: Iterable[routes_.Route], version: str, keys: Sequence[Key] = ()
-) -> bytes:
+def compile_table(routes: Iterable[routes_.Route], version: str, keys: Sequence[Key] = ()) -> bytes:
     """Return the table's bytes; `keys` are those whose force tokens it honours.
 
     Raises RouteError on a name used twice, or prerequisites in a circle.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.errors import CanaryError
 from sidecar.rollout import names, regexes, values
-from sidecar.routing.rules import AllOf, AnyOf, Not, Check
+from sidecar.routing.rules import AllOf, AnyOf, Check, Not
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,9 @@ def _check_shares(route: Route) -> None:
         raise refuse(route.name, f"holdout {holdout} cannot be", "name a share above 0 up to all")
     if layer is not None and not _is_layer(layer):
         raise refuse(
-            route.name, f"layer {layer} cannot be", "begin the slice before it ends, within 0 to all"
+            route.name,
+            f"layer {layer} cannot be",
+            "begin the slice before it ends, within 0 to all",
         )
 
 

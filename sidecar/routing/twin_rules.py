@@ -15,7 +15,7 @@ from sidecar.routing.rules import AllOf, AnyOf, Not
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sidecar.routing.rules import Bound, Condition, Check
+    from sidecar.routing.rules import Bound, Check, Condition
     from sidecar.routing.twin import Request
 
 _READ: dict[str, Callable[[bytes], Any]] = {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sidecar.routing.route import Route
-    from sidecar.routing.rules import Bound, Condition, Input, Segment, Check
+    from sidecar.routing.rules import Bound, Check, Condition, Input, Segment
 
 _KILLED, _HOLDOUT, _LAYER = 1, 2, 4
 _EXCLUDED = 255

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bench.contenders import TASK, Missing
 from bench.contenders.alone import Alone
+from bench.contenders.floor import Floor
 from bench.contenders.grpc_aio import HERE, GrpcAio
 from bench.harness import h2load, report, rounds
 from bench.harness.cell import Counts
@@ -122,6 +123,27 @@ def test_a_failed_turn_is_taken_again_only_as_often_as_allowed_and_is_told():
     console = Console(width=200, file=io.StringIO())
     report.show(run, Figures(run), [], console)
     assert f"{Lazy.name} took a turn again: {{'streams_failed':" in console.file.getvalue()
+
+
+def test_together_everybody_keeps_its_processes_and_counts_only_a_rounds_own_failures():
+    pids = []
+
+    class Watched(Floor):
+        def start(self, socket):
+            pids.extend(super().start(socket))
+            return pids[-1:]
+
+    run = rounds.run(
+        [Alone(), Watched()],
+        Watched.name,
+        replace(FEW, rounds=3, retries=2, together=True),
+        say=lambda _: None,
+    )
+    # The reference and its second turn: one process each, for all rounds.
+    assert len(pids) == len(set(pids)) == 2
+    for row in run.rows:
+        assert row.counting, row
+        assert [one.phases["full"].requests for one in row.cells] == [100, 100, 100]
 
 
 def test_who_cannot_take_part_is_named_with_the_reason(measured):

@@ -15,7 +15,7 @@ QUIET = Console(quiet=True)
 
 @pytest.mark.parametrize("engine", extproc.ENGINES)
 def test_weights_move_under_load_and_nothing_fails(engine):
-    churned = churn.churn(engine, requests=800, period_s=0.02, say=QUIET)
+    churned = churn.churn(engine, requests=800, period_s=0.02, say=QUIET, connections=4)
     assert not any(churned.failures.values()), churned.failures
     assert {"streams_failed", "message_timeouts", "failure_mode_allowed"} < set(churned.failures)
     assert churned.changes > 1

@@ -40,7 +40,8 @@ def peer(request):
 def test_a_peer_answers_rightly_and_outlives_the_resets_of_thousands_of_requests(peer):
     # `opened` holds the dialogue.
     with cell.opened(peer) as bench:
-        assert bench.closed(MANY).requests == MANY
+        # Few connections: nobody waits long enough for Envoy to give up, however busy the machine.
+        assert bench.closed(MANY, connections=4).requests == MANY
         assert not any(bench.failures().values()), bench.failures()
 
 
