@@ -156,7 +156,9 @@ cdef class Table:
         cdef const sc_rollout *rollout = sc_table_rollout(self.table, at)
         return sc_decide_slot(rollout, &rollout.split, position, second)
 
-    def decide(self, bytes message not None, int64_t now_s=NEVER) -> list[tuple[str, str, str, int, int]]:
+    def decide(
+        self, bytes message not None, int64_t now_s=NEVER
+    ) -> list[tuple[str, str, str, int, int]]:
         check(sc_request_parse(&self.scratch.request, view(message)), "not a ProcessingRequest")
         if self.scratch.request.kind != SC_MESSAGE_REQUEST_HEADERS:
             return []

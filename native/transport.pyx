@@ -248,7 +248,8 @@ cdef class Server:
         while sc_tally_next(edition.table, &cell):
             count = 0
             for i in range(edition.n_threads):
-                count += sc_scratch_tally(&edition.scratches[i], cell.rollout, cell.slot, cell.reason)
+                count += sc_scratch_tally(
+                    &edition.scratches[i], cell.rollout, cell.slot, cell.reason)
             if count > 0:
                 key = (
                     text(cell.rollout.name),

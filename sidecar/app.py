@@ -31,6 +31,7 @@ from sidecar.control.backoff import Backoff
 from sidecar.control.client import Client
 from sidecar.control.doors import Door
 from sidecar.control.driving import Driver, Judge, no_judgements
+from sidecar.control.force_keys import ForceKeys
 from sidecar.control.keeper import Keeper
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.control.server import Server
@@ -217,6 +218,7 @@ class Sidecar:
             self._engine.swap,
             Backoff(SystemRandom()),
             security=settings.security,
+            force_keys=ForceKeys(settings.force_keys),
         )
         self._admin = AdminServer(settings.admin, self._report, self._client)
         self._engine.observer = onlooker.observer

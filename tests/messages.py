@@ -7,7 +7,7 @@ from envoy_data_plane.envoy.service.ext_proc import v3 as ext_proc
 from envoy_data_plane.google import protobuf
 from hypothesis import strategies as st
 
-from sidecar.routing import Route, RouteError, UnitSource, Variant, rules
+from sidecar.routing import Route, RouteError, UnitSource, Variant
 
 
 def header_map(headers: Iterable[tuple[str, bytes]]) -> ext_proc.HttpHeaders:

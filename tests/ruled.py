@@ -1,6 +1,7 @@
 """Hypothesis strategies for routes with rules, and for requests that their conditions speak of.
 
-Few values, so that rules and requests meet: most conditions hold for some request and not for others.
+Few values, so that rules and requests meet: most conditions hold for some requests and not for
+others.
 """
 
 from dataclasses import replace
@@ -14,6 +15,7 @@ from sidecar.routing.rules import (
     AllOf,
     AnyOf,
     Bound,
+    Check,
     Holdout,
     Input,
     Layer,
@@ -21,7 +23,6 @@ from sidecar.routing.rules import (
     Override,
     Prerequisite,
     Segment,
-    Check,
 )
 
 KEYS = (Key("qa", b"k" * 32), Key("old", b"o" * 40))
@@ -126,9 +127,7 @@ def ruled(draw: st.DrawFn) -> Route:
         layer=draw(st.none() | layer),
         excluded=tuple(u for u, to in zip(listed, given, strict=True) if not to),
         overrides=tuple(one for one in overrides if one.units),
-        segments=tuple(
-            draw(segments(route, f"s{i}")) for i in range(draw(st.integers(0, 4)))
-        ),
+        segments=tuple(draw(segments(route, f"s{i}")) for i in range(draw(st.integers(0, 4)))),
     )
 
 
@@ -145,7 +144,9 @@ def ruled_tables(draw: st.DrawFn) -> list[Route]:
             else Prerequisite("nobody", ("a",))
             for one in others
         )
-        table.append(replace(route, requires=requires))
+        # Slices of one layer may not overlap: each rollout has a layer of its own.
+        layer = route.layer and replace(route.layer, name=f"{route.layer.name}-{route.name}")
+        table.append(replace(route, requires=requires, layer=layer))
     return table
 
 
@@ -161,7 +162,9 @@ def tokens(draw: st.DrawFn, table: list[Route]) -> bytes:
     if draw(st.booleans()):
         return token.encode()
     cut = draw(st.integers(0, len(token)))
-    return (token[:cut] + draw(st.sampled_from(["", "x", ".", "+", "=", "0"])) + token[cut:]).encode()
+    return (
+        token[:cut] + draw(st.sampled_from(["", "x", ".", "+", "=", "0"])) + token[cut:]
+    ).encode()
 
 
 PLAIN = st.one_of(

@@ -42,6 +42,9 @@ def validate(paths: tuple[Path, ...]) -> None:
         what = f"{mistake.path}: {mistake.message}" if mistake.path else mistake.message
         console.print(_refused(place, what, mistake.remedy))
     wrong = {mistake.file for mistake in reading.mistakes}
+    for warning in reading.warnings:
+        place = f"{warning.file}:{warning.line}:{warning.column}"
+        console.print(_warned(place, f"{warning.path}: {warning.message}", warning.remedy))
     for declared in reading.declared:
         if declared.file not in wrong:
             console.print(_fine(declared))
@@ -81,6 +84,12 @@ def _files(paths: Iterable[Path]) -> tuple[list[config.File], list[_Problem]]:
 def _refused(place: str, what: str, remedy: str) -> Text:
     return Text.assemble(
         (f"{place}: ", "bold"), (what, "red"), "\n", ("  remedy: ", "dim"), (remedy, "green")
+    )
+
+
+def _warned(place: str, what: str, remedy: str) -> Text:
+    return Text.assemble(
+        (f"{place}: ", "bold"), ("warning: ", "yellow"), what, "\n", ("  remedy: ", "dim"), remedy
     )
 
 

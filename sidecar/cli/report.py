@@ -154,8 +154,10 @@ def in_force(one: Any) -> str:
     """Show what a rollout gives now, marked up."""
     if one.retired:
         return "[red]retired: baseline for all[/]"
-    return f"[red]killed: baseline for all[/] ({shares(one.in_force)})" if one.killed else shares(
-        one.in_force
+    return (
+        f"[red]killed: baseline for all[/] ({shares(one.in_force)})"
+        if one.killed
+        else shares(one.in_force)
     )
 
 

@@ -8,7 +8,7 @@ leaves the last good table in force.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,12 +21,16 @@ from sidecar.control.backoff import Backoff
 from sidecar.control.conversation import Refusal
 from sidecar.control.dialling import Dialler
 from sidecar.control.following import Holdings, OutOfStepError
+from sidecar.control.force_keys import ForceKeys
 from sidecar.control.offload import LARGE_BYTES, MANY, off_loop_if
 from sidecar.errors import CanaryError
 from sidecar.routing import Table, compile_table
+from sidecar.routing.force import Key
 
 _Stream = grpc.aio.StreamStreamCall[bytes, bytes]
 _log = logging.getLogger(__name__)
+_NO_KEYS = ForceKeys(None)
+_KEYS_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class Client:
         backoff: Backoff,
         *,
         security: Security = NO_SECURITY,
+        force_keys: ForceKeys = _NO_KEYS,
     ) -> None:
         self.address = address
         self._dialler = Dialler(address, security)
@@ -69,14 +74,21 @@ class Client:
         self._keep = keep
         self._swap = swap
         self._unsaved = asyncio.Event()
+        self._force_keys = force_keys
+        self._honoured: tuple[Key, ...] = ()
 
     async def start_from_disk(self) -> bool:
-        """Put the last good resources in force, if there are any; say whether there were."""
+        """Put the last good resources in force, if there are any; say whether there were.
+
+        Raises CanaryError if the keys of force tokens cannot be read.
+        """
+        self._honoured = await asyncio.to_thread(self._force_keys.value)
         try:
             holdings = await asyncio.to_thread(keepsake.load, self._keep)
             if holdings is None:
                 return False
-            self._put_in_force(holdings, await asyncio.to_thread(_table, holdings), "disk")
+            table = await asyncio.to_thread(_table, holdings, self._honoured)
+            self._put_in_force(holdings, table, "disk")
         except (CanaryError, ValueError) as error:
             _log.warning("resources on disk ignored", extra={"error": error})
             return False
@@ -85,14 +97,16 @@ class Client:
     async def run(self) -> None:
         """Follow until cancelled."""
         saver = asyncio.create_task(self._save_when_changed())
+        follower = asyncio.create_task(self._follow_keys())
         try:
             while True:
                 await self._session()
                 await asyncio.sleep(self.backoff.next_s())
         finally:
-            saver.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await saver
+            for task in (saver, follower):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             if self._unsaved.is_set():
                 self._save()
 
@@ -134,7 +148,7 @@ class Client:
         try:
             after = await off_loop_if(large, following.step, self._held, response)
             if self.holdings is None or after.version != self.holdings.version:
-                table = await off_loop_if(large, _table, after)
+                table = await off_loop_if(large, _table, after, self._honoured)
                 self._put_in_force(after, table, "control stream")
                 self._unsaved.set()
         except Exception as error:  # noqa: BLE001 - whatever it is, the last good table stays
@@ -189,6 +203,21 @@ class Client:
             self._unsaved.clear()
             await asyncio.to_thread(self._save)
 
+    async def _follow_keys(self) -> None:
+        """Put the table in force anew, with other keys, when their file changes."""
+        while True:
+            await asyncio.sleep(_KEYS_EVERY_S)
+            keys = await asyncio.to_thread(self._force_keys.value)
+            if keys == self._honoured:
+                continue
+            # Whatever comes by the stream meanwhile is compiled with the new keys already.
+            self._honoured, holdings = keys, self.holdings
+            if holdings is None:
+                continue
+            table = await asyncio.to_thread(_table, holdings, keys)
+            if self.holdings is holdings:
+                self._put_in_force(holdings, table, self.source)
+
     def _save(self) -> None:
         if self.holdings is None:
             return
@@ -198,8 +227,8 @@ class Client:
             _log.warning("resources not kept", extra={"error": error})
 
 
-def _table(holdings: Holdings) -> Table:
-    return Table(compile_table(holdings.routes, holdings.version))
+def _table(holdings: Holdings, keys: Sequence[Key]) -> Table:
+    return Table(compile_table(holdings.routes, holdings.version, keys))
 
 
 def _now() -> datetime:

@@ -139,7 +139,11 @@ class Keeper:
             return Accepted(before, change.state, await self._apply([change]))
 
     async def act(
-        self, name: str, command: Command | Switch, origin: Origin, expected_revision: int | None = None
+        self,
+        name: str,
+        command: Command | Switch,
+        origin: Origin,
+        expected_revision: int | None = None,
     ) -> Accepted:
         """Do what somebody asks of a launch.
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sidecar.rollout import jsontree, names, yamltree
+from sidecar.rollout import jsontree, names, neighbours, yamltree
 from sidecar.rollout.checking import NAME, Draft, drafts
 from sidecar.rollout.document import Rollout
 from sidecar.rollout.texts import shown
@@ -51,10 +51,14 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a set of files says. A mistake names its file; files without one are wholly in force."""
+    """What a set of files says. A mistake names its file; files without one are wholly in force.
+
+    `warnings` are about what is declared, and allowed, but should not be overlooked.
+    """
 
     declared: tuple[Declared, ...]
     mistakes: tuple[Mistake, ...]
+    warnings: tuple[Mistake, ...] = ()
 
 
 @dataclass(slots=True)
@@ -68,13 +72,15 @@ def read(sources: Iterable[Source]) -> Reading:
     """Read files, together one set of rollouts. Never raises, whatever the bytes are."""
     files = [_read_file(source) for source in sources]
     _find_rivals(files)
+    _find_contradictions(files)
     declared = tuple(
         Declared(draft.rollout, file.name, draft.at[0])
         for file in files
         for draft in file.drafts
         if draft.rollout and not draft.spoiled and not draft.problems
     )
-    return Reading(declared, tuple(mistake for file in files for mistake in _mistakes(file)))
+    mistakes = tuple(mistake for file in files for mistake in _mistakes(file))
+    return Reading(declared, mistakes, tuple(one for file in files for one in _warnings(file)))
 
 
 def _read_file(source: Source) -> _File:
@@ -141,6 +147,30 @@ def _find_rivals(files: list[_File]) -> None:
                     "keep one of them, or rename one",
                 )
             )
+
+
+def _find_contradictions(files: list[_File]) -> None:
+    """Blame what no single document can show on every document that has a part in it."""
+    drafts = [draft for file in files for draft in file.drafts]
+    faultless = {
+        draft.rollout.name: draft
+        for draft in drafts
+        if draft.rollout and not draft.spoiled and not draft.problems
+    }
+    rollouts = [draft.rollout for draft in faultless.values() if draft.rollout]
+    claimed = [draft.name for draft in drafts if draft.name is not None]
+    for blame in list(neighbours.blames(rollouts, claimed)):
+        draft = faultless[blame.rollout]
+        draft.problems.append(
+            Problem(draft.places[blame.loc], blame.loc, blame.message, blame.remedy)
+        )
+
+
+def _warnings(file: _File) -> Iterator[Mistake]:
+    for draft in file.drafts:
+        for one in draft.warnings if not draft.problems and not draft.spoiled else ():
+            path = written((*draft.prefix, *one.loc))
+            yield Mistake(file.name, *one.at, path, one.message, one.remedy)
 
 
 def _mistakes(file: _File) -> Iterator[Mistake]:

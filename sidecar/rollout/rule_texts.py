@@ -1,4 +1,4 @@
-"""The field types of rules: what a value, a bound or a network may be, and the remedy if it is not."""
+"""The field types of rules: what a value, a bound or a network may be, and the remedy."""
 
 from decimal import Decimal
 from typing import Annotated
@@ -100,7 +100,9 @@ _DATE_TEXT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}.*"
 Value = Annotated[str, AfterValidator(_value), WithJsonSchema(_NOT_EMPTY)]
 Regex = Annotated[str, AfterValidator(_regex), WithJsonSchema(_NOT_EMPTY)]
 Network = Annotated[
-    str, AfterValidator(_network), WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F:./]+$"})
+    str,
+    AfterValidator(_network),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9a-fA-F:./]+$"}),
 ]
 Key = Annotated[str, AfterValidator(_key), WithJsonSchema(_NOT_EMPTY)]
 Attribute = Annotated[

@@ -88,7 +88,9 @@ def _unknown(document: Parsed, loc: Loc, said: Any, at_key: bool = False) -> Ite
     )
 
 
-def _twice(document: Parsed, said: list[tuple[Loc, Any]], what: str, remedy: str) -> Iterator[Problem]:
+def _twice(
+    document: Parsed, said: list[tuple[Loc, Any]], what: str, remedy: str
+) -> Iterator[Problem]:
     first: dict[Any, Loc] = {}
     for loc, text in said:
         earlier = first.setdefault(text, loc)
@@ -164,7 +166,10 @@ def _segment(document: Parsed, loc: Loc, segment: Fields) -> Iterator[Problem]:
         )
     if outright and "salt" in segment:
         yield _problem(
-            document, (*loc, "salt"), "has no effect: nobody is drawn", "remove it, or write weights"
+            document,
+            (*loc, "salt"),
+            "has no effect: nobody is drawn",
+            "remove it, or write weights",
         )
     if outright:
         yield from _unknown(document, (*loc, "variant"), segment["variant"])

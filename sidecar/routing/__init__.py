@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sidecar.routing import ruling
 from sidecar.routing._native import Table, hash128
 from sidecar.routing.compiling import compile_table, version_of
-from sidecar.routing import ruling
-from sidecar.routing.route import Route, RouteError, UnitSource, Variant, by_name
+from sidecar.routing.route import Route, UnitSource, Variant, by_name
+from sidecar.routing.rule_checks import RouteError
 from sidecar.routing.weighing import scale
 
 if TYPE_CHECKING:
@@ -35,9 +36,7 @@ __all__ = [
 ]
 
 
-def route_of(
-    rollout: Rollout, weights: Mapping[str, Decimal], *, killed: bool = False
-) -> Route:
+def route_of(rollout: Rollout, weights: Mapping[str, Decimal], *, killed: bool = False) -> Route:
     """Return the route of a rollout document with the weights in force (by variant name).
 
     `killed` sends everybody to the baseline. Raises RouteError if those weights cannot be.

@@ -18,7 +18,8 @@ def needs(routes: Iterable[Route]) -> dict[Input, tuple[str, ...]]:
         for asked in _of_one(route):
             found.setdefault(asked, set()).add(route.name)
     return {
-        asked: tuple(sorted(found[asked])) for asked in sorted(found, key=lambda i: (i.kind, i.name))
+        asked: tuple(sorted(found[asked]))
+        for asked in sorted(found, key=lambda i: (i.kind, i.name))
     }
 
 

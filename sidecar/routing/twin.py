@@ -6,7 +6,6 @@ same answers to the same requests, bit for bit: tests/property/ and tests/confor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,8 @@ from sidecar.routing.rules import AllOf, Input
 from sidecar.routing.twin_rules import holds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
     from sidecar.routing.force import Key
     from sidecar.routing.route import UnitSource
 
@@ -93,9 +94,7 @@ def decide(
     return tuple(settle(name) for name in speaking)
 
 
-def decide_one(
-    route: Route, request: Request, *, forced: str = "", met: bool = True
-) -> Decision:
+def decide_one(route: Route, request: Request, *, forced: str = "", met: bool = True) -> Decision:
     """Decide for a rollout whose match fits: the table of precedence, from top to bottom.
 
     First what keeps out, then what lets in by name, then the draw. `forced` is the variant a valid
@@ -205,9 +204,7 @@ def _source(source: UnitSource, request: Request) -> bytes:
 # ---- the hash line -------------------------------------------------------------------------------
 
 
-def slot_at(
-    route: Route, position: int, second: int, shares: Sequence[int] | None = None
-) -> int:
+def slot_at(route: Route, position: int, second: int, shares: Sequence[int] | None = None) -> int:
     """Return the slot at a point of the hash line, by the rollout's own shares or other ones.
 
     Candidate 1 grows from the low end, candidate 2 from the high end, each by its own share alone;

@@ -7,8 +7,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruled import KEYS, NOW_S, TESTS, VALUES, ruled_requests, ruled_tables
 
-from sidecar.routing import Route, Table, UnitSource, Variant, compile_table, force, twin, twin_codec
-from sidecar.routing.rules import Input, Segment, Check
+from sidecar.routing import (
+    Route,
+    Table,
+    UnitSource,
+    Variant,
+    compile_table,
+    force,
+    twin,
+    twin_codec,
+)
+from sidecar.routing.rules import Check, Input, Segment
 from sidecar.routing.twin_rules import fits
 
 EXAMPLES = int(os.environ.get("CANARY_EXAMPLES", "400"))

@@ -36,6 +36,7 @@ class Watched:
             watch(table, message, 1000)
         return self
 
+
 SAMPLED = traceparent(5, 6)
 NOT = traceparent(5, 6, UNSAMPLED)
 
