@@ -66,7 +66,9 @@ def flags() -> tuple[list[str], list[str]]:
     if flag("CANARY_DEBUG"):
         compile_flags += ["-O0", "-g", "-UNDEBUG"]
     else:
-        compile_flags += ["-O2"]
+        # Many small files: what is called across them is inlined all the same.
+        compile_flags += ["-O2", "-flto=auto", "-fvisibility=hidden"]
+        link_flags += ["-O2", "-flto=auto"]
     if flag("CANARY_SANITIZE"):
         sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"]
         compile_flags += sanitize

@@ -84,8 +84,7 @@ cdef extern from "sc_hash.h" nogil:
 
 
 # A time after every expiry: who does not say what time it is forces nothing.
-cdef enum:
-    NEVER = 1 << 62
+cdef int64_t NEVER = <int64_t>1 << 62
 
 
 cdef inline sc_str view(bytes data) noexcept:
@@ -176,6 +175,12 @@ cdef class Table:
                 d.second,
             ))
         return found
+
+    def decide_often(self, bytes message not None, uint32_t times) -> None:
+        check(sc_request_parse(&self.scratch.request, view(message)), "not a ProcessingRequest")
+        cdef uint32_t i
+        for i in range(times):
+            check(sc_answer_decide(self.table, NEVER, &self.scratch), "")
 
     def tally(self) -> dict[tuple[str, str, str], int]:
         counted = {}

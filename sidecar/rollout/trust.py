@@ -18,8 +18,8 @@ _CLIENTS = ("header", "cookie", "query", "path", "method", "host")
 
 def grants(document: Parsed, rollout: Rollout) -> Iterator[Problem]:
     """Warn of every segment that grants a variant outright by what the client says alone."""
-    baseline = rollout.variants[0].name
-    for index, segment in enumerate(rollout.spec.segments):
+    for index, segment in enumerate(rollout.spec.segments if rollout.variants else ()):
+        baseline = rollout.variants[0].name
         granted = _granted(segment, baseline)
         if granted and granted != baseline and _is_claimed(segment):
             loc = ("spec", "segments", index)
