@@ -80,6 +80,8 @@ cdef extern from "sc_server.h" nogil:
         int listener
         bint trusted
         sc_sampling sampling
+        uint32_t greeting_ms
+        uint32_t stall_ms
 
     ctypedef struct sc_server_counts:
         sc_conn_counts conns
@@ -145,7 +147,10 @@ cdef class Server:
     cdef uint64_t number
     cdef bint samples_wanted
 
-    def __cinit__(self, int listener, size_t threads, bint trusted, sampling):
+    def __cinit__(
+        self, int listener, size_t threads, bint trusted, sampling,
+        uint32_t greeting_ms=0, uint32_t stall_ms=0,
+    ):
         cdef sc_server_options options
         if not 1 <= threads <= SC_MAX_THREADS:
             raise ValueError(f"1 to {SC_MAX_THREADS} threads")
@@ -154,6 +159,7 @@ cdef class Server:
         self.samples_wanted = sampling is not None
         options.n_threads, options.listener, options.trusted = threads, listener, trusted
         options.sampling = sc_sampling(False, False, False, 0)
+        options.greeting_ms, options.stall_ms = greeting_ms, stall_ms
         if sampling is not None:
             follow_parent, always, bound = sampling
             options.sampling = sc_sampling(True, follow_parent, always, bound)
