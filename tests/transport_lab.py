@@ -5,9 +5,13 @@ wrong, and keeps what came back by stream. Nothing here waits longer than DEADLI
 """
 
 import contextlib
+import json
+import re
 import select
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -82,7 +86,7 @@ class Stream:
 
     head: dict[str, str] = field(default_factory=dict)
     trailers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    body: bytearray = field(default_factory=bytearray)
     ended: bool = False
     reset: int | None = None
 
@@ -93,7 +97,7 @@ class Stream:
     @property
     def messages(self):
         """Those that are whole."""
-        found, rest = [], self.body
+        found, rest = [], bytes(self.body)
         while len(rest) >= 5 and len(rest) >= (size := 5 + int.from_bytes(rest[1:5], "big")):
             found.append(rest[5:size])
             rest = rest[size:]
@@ -192,7 +196,7 @@ class Peer:
         if isinstance(frame, h2.HeadersFrame | h2.ContinuationFrame):
             self._take_headers(frame)
         elif isinstance(frame, h2.DataFrame):
-            self.stream(frame.stream_id).body += bytes(frame.data)
+            self.stream(frame.stream_id).body += frame.data
         elif isinstance(frame, h2.RstStreamFrame):
             self.stream(frame.stream_id).reset = frame.error_code
         else:
@@ -247,7 +251,7 @@ class Place:
     def connect(self, *, manners=True):
         """A connection that has said nothing yet."""
         connected = socket.socket(socket.AF_UNIX if self.kind == "unix" else socket.AF_INET)
-        connected.settimeout(DEADLINE_S)
+        # Without a time-out: on a Unix socket whose backlog is full it would fail instead of waiting.
         connected.connect(self.address)
         return Peer(connected, manners=manners)
 
@@ -270,9 +274,76 @@ def serving(kind="unix", *, table=TABLE, threads=1, greeting_ms=0, stall_ms=0):
         shutil.rmtree(place.folder)
 
 
+class ServerProcess:
+    """A native server alone in a process, so that its memory and descriptors are its own."""
+
+    def __init__(self, kind="unix", *, greeting_ms=0, stall_ms=0, descriptors=0):
+        self.place = Place(kind)
+        listener = self.place.listen()
+        options = [kind, listener.fileno(), greeting_ms, stall_ms, descriptors]
+        with listener:
+            self._process = subprocess.Popen(
+                [sys.executable, str(Path(__file__)), *map(str, options)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=[listener.fileno()],
+                cwd=Path(__file__).parent,
+                text=True,
+            )
+        self.counters()
+
+    def counters(self):
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def count(self, name, least=1):
+        """Wait until so many were counted."""
+        wait_for(lambda: self.counters()[name] >= least, name)
+
+    def resident_mb(self):
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+    def still_answers(self):
+        """Whether somebody new is answered."""
+        with self.place.greeted() as peer:
+            peer.send(*call(1, MESSAGE))
+            return peer.answers(1) == [ANSWER]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._process.stdin.close()
+        assert self._process.wait(DEADLINE_S) == 0
+        self._process.stdout.close()
+        shutil.rmtree(self.place.folder)
+
+
+def main():
+    """Serve on an inherited listener; a line in is the counters out; the end of input ends it."""
+    kind, *numbers = sys.argv[1:]
+    listener, greeting_ms, stall_ms, descriptors = map(int, numbers)
+    if descriptors:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+    server = Server(listener, 1, kind == "unix", None, greeting_ms, stall_ms)
+    server.swap(TABLE)
+    server.set_serving(True)
+    for _ in sys.stdin:
+        print(json.dumps(server.counters()), flush=True)
+    server.close()
+
+
 def wait_for(condition, what):
     """Poll what only another thread or process can bring about."""
     deadline = time.monotonic() + DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.002)
+
+
+if __name__ == "__main__":
+    main()
