@@ -95,13 +95,16 @@ def running(made, name):
         shutil.rmtree(work)
 
 
-def ask(envoy, requests=1, *, connections=1, request=USER):
-    """Send so many requests, in turn on each connection; return what Envoy answered, in all."""
+def ask(envoy, requests=1, *, connections=1, request=USER, end=b"\r\n\r\nok"):
+    """Send so many requests, in turn on each connection; return what Envoy answered, in all.
+
+    `end` stands once in every whole answer.
+    """
     answers = []
     share = requests // connections
 
     def one():
-        answers.append(_pipelined(envoy.address, request, share))
+        answers.append(_pipelined(envoy.address, request, share, end))
 
     threads = [threading.Thread(target=one) for _ in range(connections)]
     for thread in threads:
@@ -111,14 +114,14 @@ def ask(envoy, requests=1, *, connections=1, request=USER):
     return [line for text in answers for line in text.split(b"HTTP/1.1 ")[1:]]
 
 
-def _pipelined(address, request, count):
+def _pipelined(address, request, count, end):
     host, port = address.split(":")
     received = bytearray()
     with socket.create_connection((host, int(port)), REQUEST_TIMEOUT_S) as connection:
         for done in range(0, count, 20):
             batch = min(20, count - done)
             connection.sendall(request * batch)
-            while received.count(b"\r\n\r\nok") < done + batch:
+            while received.count(end) < done + batch:
                 more = connection.recv(1 << 16)
                 if not more:
                     return bytes(received)

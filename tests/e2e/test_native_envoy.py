@@ -1,5 +1,6 @@
 """The native engine in conversation with a real Envoy, on the ways each of them ends a call."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -11,6 +12,7 @@ from transport_lab import make_table, serving, wait_for
 from bench.lab.process import Child, wait_until
 from bench.lab.stack import Plan, Stack
 
+ANSWER_END = b"stable\n"
 GRACEFUL = {"envoy.reloadable_features.ext_proc_graceful_grpc_close": True}
 ALL_BODIES = {
     "request_header_mode": "SEND",
@@ -162,7 +164,7 @@ def test_a_sidecar_that_is_told_to_stop_under_load_loses_no_call(work_folders):
 
         def load():
             while not over.is_set():
-                answers.extend(envoy_lab.ask(stack.envoy, 60, connections=3))
+                answers.extend(envoy_lab.ask(stack.envoy, 60, connections=3, end=ANSWER_END))
 
         other = {
             "CANARY_RUN_DIR": str(stack.work / "run2"),
@@ -170,11 +172,14 @@ def test_a_sidecar_that_is_told_to_stop_under_load_loses_no_call(work_folders):
             "CANARY_CONTROL": f"unix://{stack.work}/run/control.sock",
         }
         argv = [*stack.plan.canary, "sidecar"]
-        with Child("sidecar2", argv, stack.work, env={**stack.env, **other}) as second:
+        env = {**stack.env, **other}
+        with Child("sidecar2", argv, stack.work, env=env) as second, contextlib.ExitStack() as ended:
             kept = stack.work / "state2" / "sidecar.resources"
             wait_until("the second sidecar's table", kept.exists, alive=[second])
             loading = threading.Thread(target=load)
             loading.start()
+            ended.callback(loading.join)
+            ended.callback(over.set)
             wait_until("traffic", lambda: len(answers) > 200)
             turned = stack.work / "next.sock"
             turned.symlink_to(stack.work / "run2" / "ext_proc.sock")
@@ -183,8 +188,7 @@ def test_a_sidecar_that_is_told_to_stop_under_load_loses_no_call(work_folders):
             assert stack.children["sidecar"].wait(10) == 0
             so_far = len(answers)
             wait_until("traffic afterwards", lambda: len(answers) > so_far + 200)
-            over.set()
-            loading.join()
+            ended.close()
             stats = stack.envoy.stats()
             assert stats["cluster.canary_sidecar.upstream_cx_close_notify"] >= 1  # GOAWAY
             assert stats["cluster.canary_sidecar.upstream_cx_total"] >= 2
