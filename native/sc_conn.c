@@ -247,9 +247,11 @@ static const sc_method *find_method(const sc_conn *conn, sc_str path)
 static void keep_trace(sc_call *call, sc_str name, sc_str value)
 {
   if (!call->conn->options->keep_trace) return;
-  bool parent = sc_str_eq(name, SC_LITERAL("traceparent")) && value.len == TRACEPARENT;
+  /* A later version may say more behind another '-'; what version 00 says stands in front of it. */
+  bool later = value.len > TRACEPARENT && value.data[TRACEPARENT] == '-' && !sc_str_starts(value, SC_LITERAL("00"));
+  bool parent = sc_str_eq(name, SC_LITERAL("traceparent")) && (value.len == TRACEPARENT || later);
   size_t held = sc_buf_size(&call->trace);
-  if (parent && held == 0) sc_buf_append(&call->trace, value);
+  if (parent && held == 0) sc_buf_append(&call->trace, sc_str_slice(value, 0, TRACEPARENT));
   /* A tracestate that comes first or is too long is left out, as W3C Trace Context 3.3.1.5 allows. */
   if (sc_str_eq(name, SC_LITERAL("tracestate")) && held == TRACEPARENT && value.len <= MAX_TRACESTATE)
     sc_buf_append(&call->trace, value);

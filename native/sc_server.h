@@ -10,6 +10,7 @@
 
 #include "sc_conn.h"
 #include "sc_extproc.h"
+#include "sc_rows.h"
 
 enum { SC_MAX_CONNECTIONS = 4096 };
 
@@ -20,6 +21,7 @@ typedef struct {
   sc_sampling sampling;
   uint32_t greeting_ms; /* how long a peer may take to greet; 0: 10 seconds */
   uint32_t stall_ms;    /* how long it may take nothing of what it asked for; 0: 20 seconds */
+  sc_rows *rows; /* what access logs become; NULL: the service is not offered. Outlives the server */
 } sc_server_options;
 
 /* What happened since the start, all threads together. */

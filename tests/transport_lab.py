@@ -263,7 +263,7 @@ class Place:
 def serving(kind="unix", *, table=TABLE, threads=1, greeting_ms=0, stall_ms=0):
     """A native server in this process. Yields (server, place)."""
     place = Place(kind)
-    server = Server(place.listen().detach(), threads, kind == "unix", None, greeting_ms, stall_ms)
+    server = Server(place.listen().detach(), threads, kind == "unix", None, None, greeting_ms, stall_ms)
     try:
         if table:
             server.swap(table)
@@ -329,7 +329,7 @@ def main():
         import resource
 
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
-    server = Server(listener, 1, kind == "unix", None, greeting_ms, stall_ms)
+    server = Server(listener, 1, kind == "unix", None, None, greeting_ms, stall_ms)
     server.swap(TABLE)
     server.set_serving(True)
     for _ in sys.stdin:
