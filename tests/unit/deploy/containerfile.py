@@ -87,8 +87,9 @@ def _command(command: str, folder: Path, python: Path, *, offline: bool) -> str:
     if command.startswith("apt-get") or (offline and command.startswith("pip install")):
         return "true"
     programs = {"python": str(python), "pip": f"{python} -m pip --quiet"}
+    programs["auditwheel"] = f"PATH={python.parent}:$PATH {python} -m auditwheel"
     text = OWN.sub(f"{folder}/", command)
-    text = re.sub(r"(^|&& )(python|pip) ", lambda m: f"{m[1]}{programs[m[2]]} ", text)
+    text = re.sub(r"(^|&& )(python|pip|auditwheel) ", lambda m: f"{m[1]}{programs[m[2]]} ", text)
     return text.replace(" install ", " install --no-index --no-deps ") if offline else text
 
 
