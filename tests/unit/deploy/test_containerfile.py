@@ -13,6 +13,8 @@ from unit.deploy import containerfile
 
 from bench.lab.process import Child, wait_until
 
+# The steps compile the native core once, which takes its time on a busy machine.
+pytestmark = pytest.mark.timeout(400)
 ROOT = containerfile.ROOT
 TEXT = containerfile.CONTAINERFILE.read_text()
 STEPS = containerfile.parse(TEXT)
