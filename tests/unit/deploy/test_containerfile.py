@@ -147,7 +147,9 @@ def test_the_libraries_it_needs_came_along_in_the_wheel(built):
     """As the loader mapped them: the image that runs has none of its own."""
     loads = "import sidecar.extproc._transport as t, sidecar.routing._native"
     shows = "print(*{line.split()[-1] for line in open('/proc/self/maps') if '.so' in line})"
-    mapped = [Path(one) for one in ran(built.with_name("python"), "-c", f"{loads}; {shows}").split()]
+    mapped = [
+        Path(one) for one in ran(built.with_name("python"), "-c", f"{loads}; {shows}").split()
+    ]
     ours = [path.name for path in mapped if built.parents[1] in path.parents]
     for library in LIBRARIES:
         assert any(name.startswith(library) for name in ours), library
