@@ -25,7 +25,7 @@ def run(cell: Cell, launches: int, seconds: int, seed: int) -> int:
     for number, first in enumerate(range(0, launches, cell.batch)):
         size = min(cell.batch, launches - first)
         random = np.random.default_rng([seed, number])
-        judged = ErrorLaunches(size, strata=cell.strata)
+        judged = ErrorLaunches(size)
         for second, news in enumerate(cell.generate(random, size, seconds)):
             judged.look(second + 1.0, news)
         alarms += int((judged.most >= 1 / ALPHA).sum())

@@ -22,55 +22,49 @@ SAME = Relative(0.0)
 class News:
     """What one stratum adds in one second, an entry for each launch.
 
-    units_*: first seen. errors_*: first failed. exposed: the candidate's started requests, if
-    anything but its units.
+    errors_*: units that failed for the first time. share: the candidate's designed one. exposed:
+    the candidate's started requests, which an absolute margin is about.
     """
 
-    units_b: Counts
-    units_c: Counts
     errors_b: Counts
     errors_c: Counts
+    share: float
     exposed: Counts | None = None
 
 
 class ErrorLaunches:
     """The error guardrail of many launches that look at the same seconds."""
 
-    def __init__(self, launches: int, margin: Margin = SAME, strata: int = 1) -> None:
+    def __init__(self, launches: int, margin: Margin = SAME) -> None:
         self.ratio, self.extra = rates.allowance(margin)
         self.money = np.zeros((launches, len(rates.HARM.tilts)))
         self.given = 0.0
-        # known[stratum] = started and failed so far: baseline, candidate, baseline, candidate
-        self.known = np.zeros((strata, 4, launches), dtype=np.int64)
         self.most = np.zeros(launches)
 
-    def look(self, age_s: float, news: list[tuple[int, News]]) -> None:
+    def look(self, age_s: float, news: list[News]) -> None:
         """Settle one second: the news of each stratum that had any."""
         given = capital.endowment(age_s)
         fresh = rates.HARM.shares * (given - self.given)
         self.given = given
         factors = np.zeros_like(self.money)
-        for stratum, new in news:
-            self._settle(self.known[stratum], new, factors)
+        for new in news:
+            self._settle(new, factors)
         self.money = capital.grow(self.money, fresh, factors)
         np.maximum(self.most, self.money.sum(axis=1), out=self.most)
 
-    def _settle(self, known: Counts, new: News, factors: Floats) -> None:
-        known[0] += new.units_b
-        known[1] += new.units_c
-        # Without errors, and without an absolute margin, a second is worth exactly nothing.
-        busy = np.flatnonzero(new.errors_b + new.errors_c) if not self.extra else slice(None)
-        exposed = new.units_c if new.exposed is None else new.exposed
+    def _settle(self, new: News, factors: Floats) -> None:
+        busy = np.arange(len(factors))
+        if not self.extra:  # a second without errors is worth exactly nothing
+            busy = np.flatnonzero(new.errors_b + new.errors_c)
+        exposed = np.zeros_like(new.errors_c) if new.exposed is None else new.exposed
         draws = rates.Draws(
             errors_b=new.errors_b[busy],
             errors_c=new.errors_c[busy],
-            at_risk_b=np.maximum(known[0] - known[2], new.errors_b)[busy],
-            at_risk_c=np.maximum(known[1] - known[3], new.errors_c)[busy],
+            at_risk_b=np.full(len(busy), 1 - new.share),
+            at_risk_c=np.full(len(busy), new.share),
             exposed=exposed[busy],
         )
         factors[busy] += rates.log_factors(draws, rates.HARM.tilts, self.ratio, self.extra)
-        known[2] += new.errors_b
-        known[3] += new.errors_c
 
 
 class DurationLaunches:

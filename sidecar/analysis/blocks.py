@@ -28,14 +28,24 @@ class Stratum(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Started: at the decision, not at the answer. Errors: of those, so far.
+    """So many; of those so far: errors, and answers by bucket of `edges` (None: not counted).
 
-    latency: how many were answered so far, in the buckets of `edges`; None if it is not counted.
+    Requests are started at the decision, not at the answer: where errors are fast and successes
+    slow, answers so far are mostly errors. answered: by default those with a duration.
     """
 
     started: int = 0
     errors: int = 0
     latency: Histogram | None = None
+    answered: int | None = None
+
+    @property
+    def open(self) -> int:
+        """How many are without an answer; if nobody counts the answers, none."""
+        answered = self.answered
+        if answered is None:
+            answered = self.started if self.latency is None else int(self.latency.sum())
+        return max(0, self.started - answered)
 
 
 NOTHING = Counts()
@@ -45,9 +55,9 @@ NOTHING = Counts()
 class Arm:
     """Every request, and the same with each unit once.
 
-    units: `started` counts units seen for the first time in this stratum, `latency` their answers,
-    both in the block of that first request; `errors` counts units that failed for the first time,
-    in the block in which the failed request started.
+    units: `started` counts units answered for the first time in this stratum, `latency` how long
+    that took, both in the block in which that first request started; `errors` counts units that
+    failed for the first time, in the block in which the failed request started.
     """
 
     requests: Counts = NOTHING
@@ -58,8 +68,8 @@ class Arm:
 class Block:
     """What is known so far of the requests that one stratum started in one second (Unix time).
 
-    share: the candidate's designed share of the randomised units, where known; the
-    sample-ratio check needs it.
+    share: the candidate's designed share of the randomised units of these two arms: with it an
+    error needs nobody else's count, and the split can be checked. One stratum has one.
     """
 
     stratum: Stratum
@@ -87,7 +97,7 @@ def mistake(block: Block) -> str:
 
 
 def _wrong(counts: Counts) -> str:
-    for number in (counts.started, counts.errors):
+    for number in (counts.started, counts.errors, counts.answered or 0):
         if type(number) is not int or not 0 <= number <= MOST:
             return f"count {number!r}, which no second can hold"
     latency = counts.latency

@@ -102,7 +102,7 @@ def _fell(new: Counts, old: Counts) -> bool:
 
 def _same(new: Block, old: Block) -> bool:
     return all(
-        a.started == b.started and a.errors == b.errors and _same_latency(a, b)
+        (a.started, a.errors, a.open) == (b.started, b.errors, b.open) and _same_latency(a, b)
         for a, b in zip(_each(new), _each(old), strict=True)
     )
 
@@ -116,7 +116,11 @@ def _same_latency(new: Counts, old: Counts) -> bool:
 
 def _without_durations(block: Block) -> Block:
     b, c = (
-        Arm(*(Counts(counts.started, counts.errors) for counts in (arm.requests, arm.units)))
+        Arm(*(_counts_alone(counts) for counts in (arm.requests, arm.units)))
         for arm in (block.baseline, block.candidate)
     )
     return Block(block.stratum, block.second, b, c, block.share)
+
+
+def _counts_alone(counts: Counts) -> Counts:
+    return Counts(counts.started, counts.errors, answered=counts.started - counts.open)

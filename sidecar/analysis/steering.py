@@ -63,13 +63,13 @@ class Plan:
     log_r: Floats
     shares: Floats
 
-    def grouped(self, latency: Counts, started: Counts, *, candidate: bool) -> Counts:
+    def grouped(self, latency: Counts, started: Counts | Floats, *, candidate: bool) -> Floats:
         """Sort one arm's answers, (..., buckets), into (..., groups); open ones are the slowest."""
         cuts = self.cuts_c if candidate else self.cuts_b
         sums = np.zeros((*latency.shape[:-1], latency.shape[-1] + 1), dtype=np.int64)
         np.cumsum(latency, axis=-1, out=sums[..., 1:])
         below = sums[..., list(cuts)]
-        groups = np.empty((*below.shape[:-1], len(cuts) + 1), dtype=np.int64)
+        groups = np.empty((*below.shape[:-1], len(cuts) + 1))
         groups[..., :-1] = below
         groups[..., -1] = started
         groups[..., 1:] -= below
