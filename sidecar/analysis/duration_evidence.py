@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sidecar.analysis import capital, durations, edges
-from sidecar.analysis.blocks import Arm, Block, Histogram, Stratum
+from sidecar.analysis.blocks import Block, Histogram, Stratum
 from sidecar.analysis.evidence import Evidence, finding
 from sidecar.analysis.guardrails import Guardrail, Per, Relative
 from sidecar.analysis.intervals import Quantiles
@@ -67,7 +67,7 @@ class DurationEvidence(Evidence):
         self._limit(updates, ledger, now_s)
         self.waiting.add(updates)
         ripe = self.waiting.ripe(ledger, now_s, self.learner.age_s)
-        enough = [self.held.pop(block.stratum) for block in ripe if self._hold(block)]
+        enough = [self.held.pop(b.stratum) for b in ripe if self._hold(b, ledger.opened(b))]
         if self.learner.plan is not None:
             fresh = self.fresh(self.learner.plan.shares, given)
             self.money = fresh + (self.money if len(self.money) else 0.0)
@@ -87,24 +87,19 @@ class DurationEvidence(Evidence):
             self.firsts[0] += arm.units.started
             self.firsts[1] += arm.requests.started - arm.requests.open
 
-    def _hold(self, block: Block) -> bool:
+    def _hold(self, block: Block, opened: tuple[int, int]) -> bool:
+        """Put a ripe block to what is held; true if that is enough.
+
+        Which open requests are a unit's first one nobody can say: as large a part as it was among
+        the answers so far.
+        """
         b, c = self.counts(block.baseline), self.counts(block.candidate)
         if b.latency is None or c.latency is None:
             return False
-        opened = self._opened(block.baseline), self._opened(block.candidate)
-        held = self.held.setdefault(block.stratum, Held())
-        return held.add(b.latency, c.latency, opened)
-
-    def _opened(self, arm: Arm) -> float:
-        """How many of what is counted are still without an answer.
-
-        Of requests that is plain. Which open requests are a unit's first one nobody can say: as
-        large a part as it was among the answers so far.
-        """
-        if self.guardrail.per is Per.REQUEST:
-            return float(arm.requests.open)
         first, answered = self.firsts
-        return arm.requests.open * (first / answered if answered else 1.0)
+        part = first / answered if answered and self.guardrail.per is Per.UNIT else 1.0
+        held = self.held.setdefault(block.stratum, Held())
+        return held.add(b.latency, c.latency, (part * opened[0], part * opened[1]))
 
     def _bet(self, baseline: Histogram, candidate: Histogram, started: capital.Floats) -> None:
         plan = self.learner.plan

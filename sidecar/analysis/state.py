@@ -102,7 +102,7 @@ def _block(block: Block) -> list[Any]:
 
 def _counts(counts: Counts) -> list[Any]:
     latency = None if counts.latency is None else _sparse(counts.latency)
-    return [counts.started, counts.errors, latency, counts.answered]
+    return [counts.started, counts.errors, latency, counts.answered, counts.early]
 
 
 def _sparse(values: np.ndarray[Any, Any]) -> list[list[Any]]:
@@ -117,7 +117,7 @@ def _read_block(row: list[Any]) -> Block:
 
 def _read_counts(row: list[Any]) -> Counts:
     latency = None if row[2] is None else _dense(row[2], np.int64)
-    return Counts(row[0], row[1], latency, row[3])
+    return Counts(row[0], row[1], latency, row[3], row[4])
 
 
 def _dense(sparse: list[list[Any]], kind: type) -> np.ndarray[Any, Any]:
