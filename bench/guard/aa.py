@@ -45,8 +45,8 @@ class Slow:
 
 SLOW = (
     Slow("durations, 1 request/s, 5/95", 1.0, 0.05, 60, drifting=False),
-    Slow("durations, 20 requests/s, 5/95, drifting", 20.0, 0.05, 10, drifting=True),
-    Slow("durations, 20 requests/s, 50/50, drifting", 20.0, 0.5, 10, drifting=True),
+    Slow("durations, 20 requests/s, 5/95, drifting", 20.0, 0.05, 60, drifting=True),
+    Slow("durations, 20 requests/s, 50/50, drifting", 20.0, 0.5, 60, drifting=True),
 )
 
 

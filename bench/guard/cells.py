@@ -29,9 +29,17 @@ class Cell:
 
 
 def draw(random: Random, launches: int, rate: Scalar, share: float, error: Scalar) -> News:
-    """Strangers of one second: every request its own unit, `rate` of them expected."""
-    failed = [random.poisson(rate * part * error, launches) for part in (1 - share, share)]
-    return News(failed[0], failed[1], share)
+    """Strangers of one second: every request its own unit, `rate` of them expected.
+
+    One Poisson number for all launches together, dealt out among them, is one for each.
+    """
+    expected = rate * error
+    if not isinstance(expected, float | int):
+        failed = [random.poisson(expected * part) for part in (1 - share, share)]
+        return News(failed[0], failed[1], share)
+    totals = random.poisson([expected * part * launches for part in (1 - share, share)])
+    b, c = (np.bincount(random.integers(0, launches, n), minlength=launches) for n in totals)
+    return News(b, c, share)
 
 
 def constant(rate: float, share: float, error: float = 0.001) -> Callable[..., Seconds]:
