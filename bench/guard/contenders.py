@@ -168,7 +168,7 @@ def ours(scenario: Scenario, random: Random, launches: int, seconds: int) -> Flo
     ]
     found = np.full(launches, np.inf)
     held = [np.zeros((launches, len(masses[0])), dtype=np.int64) for _ in (0, 1)]
-    # Blocks of one second need ten times as long for a day; `bench.guard.aa` looks as often.
+    # Blocks of one second would take ten times as long for a day.
     units, told = np.zeros((launches, 2), dtype=np.int64), np.zeros(launches, dtype=bool)
     wait_s = max(10 if scenario.healthy else 1, math.ceil(3 / (scenario.rate * scenario.share)))
     for second in range(seconds):

@@ -68,12 +68,12 @@ class ErrorLaunches:
     @property
     def money(self) -> Floats:
         """What each launch has on each bet now: (launches, bets)."""
-        return self._money + self._fresh(self._all)
+        return np.asarray(self._money + self._fresh(self._all))
 
     @property
     def most(self) -> Floats:
         """The most that each launch ever had."""
-        return np.maximum(self._most, self.money.sum(axis=1))
+        return np.asarray(np.maximum(self._most, self.money.sum(axis=1)))
 
     def _fresh(self, which: Counts) -> Floats:
         return np.asarray(rates.HARM.shares * (self._now - self._given[which])[:, None])
