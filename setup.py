@@ -53,7 +53,7 @@ def pkg_config(package: str, debian: str) -> tuple[list[str], list[str]]:
         ]
     except (OSError, subprocess.CalledProcessError):
         raise SystemExit(
-            f"setup.py: {package} is missing. On Debian or Ubuntu: apt-get install {debian} pkg-config"
+            f"setup.py: {package} is missing: apt-get install {debian} pkg-config"
         ) from None
     return found[0], found[1]
 
@@ -98,11 +98,11 @@ def extension(
 # Of the core: regular expressions, and the HMAC of force tokens.
 LIBRARIES = [("re2", "libre2-dev"), ("libcrypto", "libssl-dev")]
 # What the transport adds to the core; whatever else stands in native/ is the core.
-TRANSPORT = ["buf", "conn", "edition", "extproc", "health", "ring", "sampling", "server"]
+TRANSPORT = ["als", "buf", "conn", "edition", "extproc", "health", "ring", "sampling", "server"]
 
 
 def extensions() -> list[Extension]:
-    """The core, and the transport with a copy of the core's C: a table made by one is read by the other."""
+    """The core, and the transport with a copy of its C, to read the tables that the core made."""
     transport = [f"native/sc_{noun}.c" for noun in TRANSPORT]
     every = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c*"))
     core = [path for path in every if path not in transport]

@@ -83,6 +83,38 @@ cdef extern from "sc_hash.h" nogil:
     sc_digest sc_hash(const sc_str *parts, size_t n_parts)
 
 
+cdef extern from "sc_rows.h" nogil:
+    enum:
+        SC_CELL_ERRORS
+        SC_CELLS
+
+    ctypedef enum sc_rows_count:
+        pass
+
+    ctypedef struct sc_rows:
+        pass
+
+    ctypedef struct sc_row:
+        uint32_t second
+        sc_str rollout
+        sc_str variant
+        sc_str version
+        sc_str segment
+        const uint64_t *sums
+        const uint32_t *counts
+
+    int sc_rows_new(sc_rows **out, uint8_t *memory, size_t len, size_t units)
+    void sc_rows_del(sc_rows *rows)
+    int sc_rows_know_version(sc_rows *rows, sc_str version)
+    int sc_rows_know_variant(sc_rows *rows, sc_str rollout, sc_str variant)
+    void sc_rows_take(sc_rows *rows, sc_str message, uint64_t now_us)
+    uint64_t sc_rows_counted(sc_rows *rows, sc_rows_count count)
+    uint64_t sc_rows_turn(sc_rows *rows)
+    int sc_rows_fold(sc_rows *rows, uint64_t number, size_t *at, const sc_row **out)
+    void sc_rows_release(sc_rows *rows, uint64_t number)
+    unsigned sc_bucket(uint64_t duration_us)
+
+
 # A time after every expiry: who does not say what time it is forces nothing.
 cdef int64_t NEVER = <int64_t>1 << 62
 
@@ -202,3 +234,95 @@ cdef class Table:
             copy(sc_token_refusal_name(why)).decode(): sc_scratch_refused(&self.scratch, why)
             for why in range(1, SC_TOKEN_REFUSALS)
         }
+
+# In the order of sc_rows_count.
+_COUNTS = (
+    "taken", "malformed_messages", "malformed", "intermediate", "undecided", "too_old",
+    "future", "unknown_version", "unknown_rollout", "unknown_variant", "crowded", "overrun", "units_forgotten",
+)
+
+
+def bucket(uint64_t duration_us) -> int:
+    return sc_bucket(duration_us)
+
+
+cdef class Rows:
+    """What access log entries become. ValueError: the memory holds no journal."""
+
+    cdef sc_rows *rows
+    cdef unsigned char[::1] memory
+    cdef readonly size_t damaged
+
+    def __cinit__(self, memory not None, size_t units = 1 << 18):
+        self.memory = memory
+        check(
+            sc_rows_new(&self.rows, &self.memory[0], <size_t>self.memory.shape[0], units),
+            "this memory holds no journal",
+        )
+
+    def __dealloc__(self):
+        sc_rows_del(self.rows)
+
+    def capsule(self) -> object:
+        return PyCapsule_New(<void *>self.rows, b"sc_rows", NULL)
+
+    def know(self, str version not None, names) -> None:
+        cdef bytes text = version.encode()
+        cdef bytes rollout
+        cdef bytes variant
+        check(sc_rows_know_version(self.rows, view(text)), "")
+        for one, other in names:
+            rollout, variant = one.encode(), other.encode()
+            check(sc_rows_know_variant(self.rows, view(rollout), view(variant)), "")
+
+    def take(self, bytes message not None, uint64_t now_us) -> None:
+        cdef sc_str bytes_of = view(message)
+        with nogil:
+            sc_rows_take(self.rows, bytes_of, now_us)
+
+    def counts(self) -> dict[str, int]:
+        return {
+            name: sc_rows_counted(self.rows, <sc_rows_count>at) for at, name in enumerate(_COUNTS)
+        }
+
+    def turn(self) -> int:
+        return sc_rows_turn(self.rows)
+
+    def release(self, uint64_t number) -> None:
+        sc_rows_release(self.rows, number)
+
+    def fold(self, uint64_t number) -> list[tuple[int, str, str, str, str, dict[int, int]]]:
+        folded = []
+        cdef size_t at = 0
+        cdef const sc_row *rows
+        cdef int found
+        while True:
+            with nogil:
+                found = sc_rows_fold(self.rows, number, &at, &rows)
+            self.damaged += found < 0
+            if found <= 0:
+                return folded
+            folded += [row_of(&rows[i]) for i in range(found)]
+
+
+cdef tuple row_of(const sc_row *row):
+    cdef dict cells = {}
+    cdef unsigned at
+    for at in range(SC_CELL_ERRORS):
+        if row.sums[at]:
+            cells[at] = row.sums[at]
+    for at in range(SC_CELL_ERRORS, SC_CELLS):
+        if row.counts[at]:
+            cells[at] = row.counts[at]
+    return (
+        row.second,
+        text(row.rollout),
+        text(row.variant),
+        text(row.version),
+        text(row.segment),
+        cells,
+    )
+
+
+cdef inline str text(sc_str utf8):
+    return copy(utf8).decode("utf-8", "replace")

@@ -80,11 +80,15 @@ cdef extern from "sc_server.h" nogil:
         uint64_t *durations
         uint64_t duration_sum_ns
 
+    ctypedef struct sc_rows:
+        pass
+
     ctypedef struct sc_server_options:
         size_t n_threads
         int listener
         bint trusted
         sc_sampling sampling
+        sc_rows *rows
 
     ctypedef struct sc_server_counts:
         sc_conn_counts conns
@@ -140,6 +144,10 @@ cdef inline str text(sc_str view):
     return PyBytes_FromStringAndSize(<const char *>view.data, <Py_ssize_t>view.len).decode()
 
 
+cdef const sc_table *table_of(object table) except NULL:
+    return <const sc_table *>PyCapsule_GetPointer(table.capsule(), b"sc_table")
+
+
 cdef class Server:
     """The running transport. Every method needs the GIL, none of them waits for a request."""
 
@@ -149,20 +157,27 @@ cdef class Server:
     cdef dict tables  # by number of edition, as long as anything may still ask for it
     cdef set past  # numbers of editions that are gone, but whose samples may not be
     cdef dict earlier  # decisions of editions that are gone
+    cdef dict named  # what samples are called: by (edition, rollout, slot, reason)
     cdef size_t threads
     cdef uint64_t number
     cdef bint samples_wanted
     cdef sc_server_counts last  # what was counted, once it is closed
+    cdef object rows  # as long as the server, which writes into it
 
-    def __cinit__(self, int listener, size_t threads, bint trusted, sampling):
+    def __cinit__(self, int listener, size_t threads, bint trusted, sampling, rows=None):
         cdef sc_server_options options
         if not 1 <= threads <= SC_MAX_THREADS:
             raise ValueError(f"1 to {SC_MAX_THREADS} threads")
-        self.retired, self.tables, self.past, self.earlier = [], {}, set(), {}
+        self.retired, self.tables, self.past = [], {}, set()
+        self.earlier, self.named = {}, {}
         self.threads = threads
         self.samples_wanted = sampling is not None
         options.n_threads, options.listener, options.trusted = threads, listener, trusted
         options.sampling = sc_sampling(False, False, False, 0)
+        self.rows = rows
+        options.rows = NULL
+        if rows is not None:
+            options.rows = <sc_rows *>PyCapsule_GetPointer(rows.capsule(), b"sc_rows")
         if sampling is not None:
             follow_parent, always, bound = sampling
             options.sampling = sc_sampling(True, follow_parent, always, bound)
@@ -201,7 +216,7 @@ cdef class Server:
             sc_server_count(self.server, out)
 
     def swap(self, table) -> None:
-        cdef const sc_table *native = <const sc_table *>PyCapsule_GetPointer(table.capsule(), b"sc_table")
+        cdef const sc_table *native = table_of(table)
         cdef sc_edition *edition = NULL
         self.alive()
         if sc_edition_new(&edition, native, self.number + 1, self.threads) < 0:
@@ -299,32 +314,40 @@ cdef class Server:
 
     def samples(self, int32_t limit) -> list[tuple]:
         cdef sc_sample s
-        cdef const sc_table *table
-        cdef const sc_rollout *rollout
         self.alive()
         # What is past now has its last samples in the rings: emptied once, none can follow.
         settled = list(self.past)
         taken = []
         while len(taken) < limit and sc_server_take_sample(self.server, &s):
-            table = <const sc_table *>PyCapsule_GetPointer(self.tables[s.edition].capsule(), b"sc_table")
-            rollout = sc_table_rollout(table, s.rollout)
+            key = (s.edition, s.rollout, s.slot, s.reason)
+            names = self.named.get(key)
+            if names is None:
+                names = self.named[key] = self.name(&s)
             taken.append((
-                text(rollout.name),
-                text(rollout.variants[s.slot].name),
-                text(sc_reason_name(rollout, s.reason)),
-                text(sc_table_version(table)),
+                *names,
                 s.second,
                 (<object>s.trace_high) << 64 | s.trace_low,
                 s.parent,
-                s.tracestate[:s.tracestate_len].decode("latin-1"),
+                s.tracestate[:s.tracestate_len].decode("latin-1") if s.tracestate_len else "",
                 s.end_ns,
                 s.took_ns,
             ))
-        if len(taken) < limit:
+        if settled and len(taken) < limit:
             for number in settled:
                 del self.tables[number]
                 self.past.discard(number)
+            self.named = {key: names for key, names in self.named.items() if key[0] in self.tables}
         return taken
+
+    cdef tuple name(self, sc_sample *s):
+        cdef const sc_table *table = table_of(self.tables[s.edition])
+        cdef const sc_rollout *rollout = sc_table_rollout(table, s.rollout)
+        return (
+            text(rollout.name),
+            text(rollout.variants[s.slot].name),
+            text(sc_reason_name(rollout, s.reason)),
+            text(sc_table_version(table)),
+        )
 
     def set_serving(self, bint serving) -> None:
         self.alive()

@@ -112,6 +112,16 @@ class Settings:
         return self.state_dir / "controller.sqlite"
 
     @property
+    def outcomes_database(self) -> Path:
+        """The controller's outcome rows."""
+        return self.state_dir / "controller.outcomes.sqlite"
+
+    @property
+    def outcomes(self) -> Path:
+        """Where the sidecar keeps outcomes until the controller has them."""
+        return self.state_dir / "outcomes"
+
+    @property
     def resources(self) -> Path:
         """The sidecar's last good resources."""
         return self.state_dir / "sidecar.resources"

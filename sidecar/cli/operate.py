@@ -37,8 +37,9 @@ def weights(
 ) -> None:
     """Change the weights in force of rollout NAME, at once and without a restart.
 
-    The total stays the same: variants not named keep their weight and the baseline takes the
-    rest. Name the baseline too to set a new total.
+    Numbers are those of the document's total: with stable 95 and canary 5, canary=50 is half.
+    Candidates not named keep their share and the baseline takes the rest. Where every variant is
+    named, only the ratios count.
 
     \b
     canary weights chat canary=50

@@ -14,6 +14,10 @@ from rich.table import Table
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.errors import CanaryError
 
+WITHDRAWS_NOTHING = (
+    "since the controller's start some file was always faulty, and may be the one that declares "
+    "what else the sidecars hold; mend the files"
+)
 # Columns where nobody has a terminal: a pipe, a log.
 _WIDTH = 132
 
@@ -81,6 +85,8 @@ def _controller(console: Console, status: pb.ControllerStatus) -> None:
     console.print(table)
     for mistake in status.mistakes:
         console.print(f"[red]refused[/] {escape(mistake.message)}", soft_wrap=True)
+    if status.withdraws_nothing:
+        console.print(f"[yellow]nothing is withdrawn[/]: {WITHDRAWS_NOTHING}", soft_wrap=True)
     _connections(console, status)
 
 
@@ -100,6 +106,8 @@ def _connections(console: Console, status: pb.ControllerStatus) -> None:
         acked = one.acked_version or "-"
         if acked != status.version:
             acked += "  [yellow](behind)[/]"
+        if one.kept:
+            acked += f"  [yellow](keeps {one.kept} more)[/]"
         when = ago(one.acked_at) if one.acked_version else ""
         who = f"{one.node} ({one.identity})" if one.identity else one.node
         table.add_row(escape(who), ago(one.connected_since), acked, when)

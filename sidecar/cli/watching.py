@@ -66,6 +66,8 @@ def _controller(status: pb.ControllerStatus) -> Iterator[tuple[str, str]]:
         yield f"controller, rollout {one.name}", f"{state} (revision {one.revision})"
     for mistake in status.mistakes:
         yield f"controller, refused {mistake.file}", " ".join(mistake.message.split())
+    if status.withdraws_nothing:
+        yield "controller, nothing is withdrawn", report.WITHDRAWS_NOTHING
     for sidecar in status.sidecars:
         acked = sidecar.acked_version or "nothing yet"
         yield f"controller, connected {sidecar.node}", f"acked {acked}"

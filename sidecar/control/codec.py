@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from sidecar.control import rule_codec
 from sidecar.control.pb import rollout_pb2 as pb
 from sidecar.errors import CanaryError
-from sidecar.routing import Route, RouteError, UnitSource, Variant
+from sidecar.routing import HardLimit, Route, RouteError, UnitSource, Variant
 
 TYPE_URL = "type.googleapis.com/canary.v1.Rollout"
 
@@ -31,6 +31,8 @@ def encode(route: Route) -> bytes:
         variants=[
             pb.Variant(name=v.name, weight=v.weight, cluster=v.cluster) for v in route.variants
         ],
+        revision=route.revision,
+        limits=[_limit_message(limit) for limit in route.limits],
     )
     rule_codec.write(message, route)
     return message.SerializeToString(deterministic=True)
@@ -68,6 +70,21 @@ def _route(message: pb.Rollout) -> Route:
         hosts=tuple(message.match.hosts),
         path_prefix=message.match.path_prefix,
         **rule_codec.read(message),
+        revision=message.revision,
+        limits=tuple(
+            HardLimit(one.metric, one.threshold, one.window_s, one.min_count, one.slower_than_us)
+            for one in message.limits
+        ),
+    )
+
+
+def _limit_message(limit: HardLimit) -> pb.HardLimit:
+    return pb.HardLimit(
+        metric=limit.metric,
+        threshold=limit.threshold,
+        window_s=limit.window_s,
+        min_count=limit.min_count,
+        slower_than_us=limit.slower_than_us,
     )
 
 

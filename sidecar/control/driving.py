@@ -22,6 +22,7 @@ from sidecar.delivery import (
     Origin,
     State,
     Tick,
+    Verdict,
 )
 from sidecar.errors import CanaryError
 from sidecar.rollout.measures import duration
@@ -51,7 +52,10 @@ def _now() -> datetime:
 
 
 class Driver:
-    """Drives the launches of one keeper. `now` is the clock by which gates answer."""
+    """Drives the launches of one keeper.
+
+    `now` is the clock by which gates answer; `heard` is told every look of the guard.
+    """
 
     def __init__(
         self,
@@ -59,11 +63,13 @@ class Driver:
         judge: Judge,
         ask_gate: AskGate,
         now: Callable[[], datetime] = _now,
+        heard: Callable[[Mapping[str, Judgement]], None] = lambda _: None,
     ) -> None:
         self._keeper = keeper
         self._judge = judge
         self._ask_gate = ask_gate
         self._now = now
+        self._heard = heard
         self._before: tuple[datetime, float] | None = None
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._not_before_s: dict[str, float] = {}
@@ -97,7 +103,8 @@ class Driver:
         launches = self._under_way()
         if not launches:
             return
-        judgements = self._keeper.judgements = await self._judged(now)
+        judgements = self._keeper.judgements = _completed(await self._judged(now), launches, now)
+        self._heard(judgements)
         ticks = {state.name: Tick(judgements.get(state.name)) for state in launches}
         await self._keeper.drive(ticks, origin)
         for state in self._under_way():
@@ -174,3 +181,26 @@ class Driver:
             await self._keeper.drive({state.name: answer}, Origin(self._now(), WHO))
         except CanaryError as error:
             _log.warning("a gate's answer was not kept", extra={"error": error})
+
+
+def _completed(
+    judgements: Mapping[str, Judgement], launches: list[State], now: datetime
+) -> Mapping[str, Judgement]:
+    """Say of every guarded launch that the guard is silent about that it is not measured."""
+    silent = {
+        state.name: Judgement(
+            Verdict.NOT_MEASURED,
+            state.progress.launch,
+            state.progress.step,
+            now,
+            sentence="the guard has nothing to say about it",
+        )
+        for state in launches
+        if state.progress and state.name not in judgements and _guarded(state)
+    }
+    return {**judgements, **silent}
+
+
+def _guarded(state: State) -> bool:
+    plan = state.document.rollout.plan
+    return plan is not None and plan.guarded

@@ -77,6 +77,7 @@ class Keeper:
         self.mistakes: tuple[FileMistake, ...] = ()
         self.judgements: Mapping[str, Judgement] = {}
         self.snapshot: Snapshot | None = None
+        self.seen_faultless = False
         self._resources: dict[str, Resource] = {}
         self._store = store
         self._publish = publish
@@ -104,8 +105,9 @@ class Keeper:
                 known = list(self.states.values())
                 self._take(await off_loop_if(len(known) > MANY, _resources, known))
             if changes:
-                await self._apply(changes)
-            if self.snapshot is None:
+                await self._keep(changes)
+            self._note_faultless(scan)
+            if changes or self._outdated:
                 await self._announce()
 
     async def set_weights(
@@ -183,6 +185,12 @@ class Keeper:
                 await self._apply(made)
 
     async def _apply(self, changes: list[Change]) -> int:
+        """Keep the changes and tell the sidecars; return when they were kept (Unix, ns)."""
+        kept_at_unix_ns = await self._keep(changes)
+        await self._announce()
+        return kept_at_unix_ns
+
+    async def _keep(self, changes: list[Change]) -> int:
         """Keep the changes, then let them take effect; return when they were kept (Unix, ns)."""
         # Before the store: a state that cannot be a route is refused, not kept.
         states = [change.state for change in changes]
@@ -196,7 +204,6 @@ class Keeper:
             self.last_events[change.state.name] = change.event
             _log_change(change)
         self._take(made)
-        await self._announce()
         for change in changes:
             self._observe(before[change.state.name], change)
         return kept_at_unix_ns
@@ -210,8 +217,26 @@ class Keeper:
 
     async def _announce(self) -> None:
         resources = list(self._resources.values())
-        self.snapshot = await off_loop_if(len(resources) > MANY, Snapshot, resources)
+        surely_gone = None if self.seen_faultless else self._retired()
+        self.snapshot = await off_loop_if(len(resources) > MANY, Snapshot, resources, surely_gone)
         self._publish(self.snapshot)
+
+    def _retired(self) -> frozenset[str]:
+        return frozenset(name for name, state in self.states.items() if state.retired)
+
+    @property
+    def _outdated(self) -> bool:
+        """Whether what was announced is not all that is known now."""
+        if self.snapshot is None:
+            return True
+        return self.seen_faultless and self.snapshot.withdrawn is not None
+
+    def _note_faultless(self, scan: Scan) -> None:
+        """Whoever never saw a faultless folder cannot tell what is gone from what is faulty."""
+        self.seen_faultless = self.seen_faultless or not scan.mistakes
+        if self.snapshot is None and not self.seen_faultless:
+            until = "every file is in order: what else they hold, they keep"
+            _log.warning("nothing is withdrawn from sidecars", extra={"until": until})
 
     def _note_mistakes(self, mistakes: tuple[FileMistake, ...]) -> None:
         for mistake in mistakes:
@@ -229,7 +254,7 @@ def _resources(states: Iterable[State]) -> dict[str, Resource | None]:
 
 def _route(state: State) -> Route:
     """Make the route; a launch that refreshes its cohort has a salt of its own."""
-    route = route_of(state.document.rollout, state.in_force, killed=state.killed)
+    route = route_of(state.document.rollout, state.in_force, state.revision, killed=state.killed)
     salt = state.salt.encode()
     return route if salt == route.salt else replace(route, salt=salt)
 

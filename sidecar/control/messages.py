@@ -13,6 +13,7 @@ from sidecar.control.keeper import Keeper
 from sidecar.control.offload import MANY, off_loop_if
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.delivery import UNDER_WAY, Event, Judgement, Phase, State, Weights, plain, waits
+from sidecar.routing import Route
 
 
 def weights(values: Weights) -> list[pb.Weight]:
@@ -134,6 +135,7 @@ def connection(sidecar: conversation.Conversation) -> pb.SidecarConnection:
         acked_at=timestamp(sidecar.acked_at),
         last_nack=refusal(sidecar.last_nack),
         identity=sidecar.identity,
+        kept=sidecar.kept,
     )
 
 
@@ -155,6 +157,7 @@ def controller_status(
             for name, state in sorted(keeper.states.items())
         ],
         mistakes=[pb.FileMistake(file=m.file, message=m.message) for m in keeper.mistakes],
+        withdraws_nothing=not keeper.seen_faultless,
         sidecars=[connection(sidecar) for sidecar in sorted(sidecars, key=lambda s: s.node)],
     )
 
@@ -184,12 +187,16 @@ async def table_status(client: Client) -> pb.TableStatus | None:
         source=client.source,
     )
     routes, tally = client.holdings.resources.values(), client.table.tally()
-    status.rollouts.extend(await off_loop_if(len(routes) > MANY, _table_rollouts, routes, tally))
+    obeyed = {name: route for name, (route, _) in client.routes.items()}
+    many = len(routes) > MANY
+    status.rollouts.extend(await off_loop_if(many, _table_rollouts, routes, obeyed, tally))
     return status
 
 
 def _table_rollouts(
-    resources: Collection[Held], tally: Mapping[tuple[str, str, str], int]
+    resources: Collection[Held],
+    obeyed: Mapping[str, Route],
+    tally: Mapping[tuple[str, str, str], int],
 ) -> list[pb.TableRollout]:
     decided: dict[str, list[pb.DecisionCount]] = {}
     for (name, variant, reason), count in sorted(tally.items()):
@@ -199,7 +206,10 @@ def _table_rollouts(
         pb.TableRollout(
             name=held.route.name,
             version=held.version,
-            weights=[pb.Weight(variant=v.name, weight=str(v.weight)) for v in held.route.variants],
+            weights=[
+                pb.Weight(variant=v.name, weight=str(v.weight))
+                for v in obeyed.get(held.route.name, held.route).variants
+            ],
             decided=decided.get(held.route.name),
         )
         for held in sorted(resources, key=lambda held: held.route.name)

@@ -11,7 +11,7 @@ from typing import Any, Never, Protocol, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from sidecar.control import following, keepsake, messages, wire
+from sidecar.control import following, keepsake, messages, previewing, wire
 from sidecar.control.client import Client
 from sidecar.control.conversation import Conversation
 from sidecar.control.doors import Door, ForbiddenError, UnauthenticatedError
@@ -50,6 +50,7 @@ _CODES: dict[type[CanaryError], grpc.StatusCode] = {
     RefusedError: grpc.StatusCode.FAILED_PRECONDITION,
     UnknownActionError: grpc.StatusCode.INVALID_ARGUMENT,
     WeightsError: grpc.StatusCode.INVALID_ARGUMENT,
+    previewing.DocumentError: grpc.StatusCode.INVALID_ARGUMENT,
     RouteError: grpc.StatusCode.INVALID_ARGUMENT,
     UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     ForbiddenError: grpc.StatusCode.PERMISSION_DENIED,
@@ -149,6 +150,12 @@ class RolloutService:
         large = len(self._keeper.states) > MANY
         return await off_loop_if(large, messages.controller_status, self._keeper, self._sidecars())
 
+    async def preview(self, request: pb.PreviewRequest) -> pb.Preview:
+        """Say what documents would change. Raises CanaryError if one cannot be read."""
+        large = len(request.documents) > MANY
+        states = dict(self._keeper.states)
+        return await off_loop_if(large, previewing.preview, states, request.documents)
+
 
 class SidecarReport(Protocol):
     """Who knows how the sidecar stands."""
@@ -176,9 +183,14 @@ def rollout_handlers(service: RolloutService, door: Door) -> grpc.GenericRpcHand
         door.admit(context)
         return await service.get_history(request)
 
+    async def preview(request: pb.PreviewRequest, context: _Context) -> Message:
+        door.admit(context)
+        return await service.preview(request)
+
     return grpc.method_handlers_generic_handler(
         wire.ROLLOUT_SERVICE,
         {
+            "PreviewDocuments": _handler(preview, pb.PreviewRequest),
             "SetWeights": _handler(set_weights, pb.SetWeightsRequest),
             "GetStatus": _handler(get_status, pb.GetControllerStatusRequest),
             "Act": _handler(act, pb.ActRequest),

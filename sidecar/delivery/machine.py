@@ -45,6 +45,8 @@ from sidecar.rollout import Plan
 # A phase that says "not measured" lasts this long at least, or it would flicker with the guard.
 SETTLE = timedelta(seconds=60)
 _WHOLE = Decimal(100)
+# A killed launch goes nowhere: nobody has the candidate, so nothing can be learnt.
+_NEEDS_LIFE = (Command.RESUME, Command.PROMOTE, Command.LAUNCH)
 
 
 class RefusedError(CanaryError):
@@ -78,6 +80,13 @@ def handle(state: State, given: Input, origin: Origin) -> Change | None:
         if isinstance(given, Command):
             raise _not_launching(state)
         return None
+    if state.killed and given in _NEEDS_LIFE:
+        raise RefusedError(
+            f"rollout {state.name} is killed: everybody gets the baseline",
+            remedy="bring it back first: `canary revive`",
+        )
+    if state.killed and not isinstance(given, Command):
+        return None
     kind = given if isinstance(given, Command) else type(given)
     return TABLE[progress.phase, kind](_Case(state, plan, progress, origin), given)
 
@@ -85,7 +94,11 @@ def handle(state: State, given: Input, origin: Origin) -> Change | None:
 def gate_wanted(state: State, judgement: Judgement | None, now: datetime) -> bool:
     """Whether the next step's gate is all that is missing, so that it should be asked."""
     plan, progress = state.document.rollout.plan, state.progress
-    if plan is None or progress is None or state.retired or progress.phase not in MOVING:
+    if plan is None or progress is None or state.retired or state.killed:
+        return False
+    if progress.phase not in MOVING:
+        return False
+    if progress.step >= len(plan.steps) or not plan.steps[progress.step].gate.url:
         return False
     missing = conditions.waits(plan, progress, judgement, now)
     return [wait.kind for wait in missing] == ["gate"]
@@ -97,6 +110,8 @@ def _proceed(case: _Case, given: Input) -> Change | None:
         return harm
     if case.now < case.progress.began:
         return _began_later(case)
+    if case.progress.phase is Phase.RUNNING and case.now < case.progress.held_until:
+        return None  # most looks at most launches end here
     missing = conditions.waits(case.plan, case.progress, given.judgement, case.now)
     if not missing:
         return _advance(case, given.judgement)

@@ -10,11 +10,12 @@ without an event.
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
+from fractions import Fraction
 
 from sidecar.delivery import launching
 from sidecar.delivery.progress import Progress
 from sidecar.delivery.state import Change, Document, Kind, Origin, State, Weights, moved
-from sidecar.delivery.weights import rebalance
+from sidecar.delivery.weights import rebalance, scaled
 from sidecar.errors import CanaryError
 
 
@@ -79,7 +80,7 @@ def set_weights(
             f"rollout {state.name} is retired: its document is gone",
             remedy=f"put its document back (it was in {state.document.file})",
         )
-    after = rebalance(state.in_force, changes)
+    after = rebalance(state.in_force, changes, sum(state.document.weights.values(), Decimal(0)))
     if after == state.in_force:
         return None
     progress = launching.taken_over(state, origin)
@@ -111,14 +112,19 @@ def _next(state: State, origin: Origin) -> State:
 def _running(state: State, document: Document) -> Weights | None:
     """Carry the weights in force over to the document; None if its declared weights changed.
 
-    A variant declared at weight 0 may join, and one that has no weight in force may leave, both
-    at no weight: that alone is no change of weights. (It may still move people, where a later
-    variant changes its slot; `rollout.moves` says so.)
+    Only their ratios count: the same ratios on another scale are unchanged, and the running weights
+    go over to that scale. A variant declared at weight 0 may join, and one that has no weight in
+    force may leave, both at no weight: that alone is no change of weights. (It may still move
+    people, where a later variant changes its slot; `rollout.moves` says so.)
     """
     old, new = state.document.weights, document.weights
-    same = all(old[name] == new[name] for name in old.keys() & new.keys())
+    both = [name for name in new if name in old]
+    scale, other = (sum(Fraction(side[name]) for name in both) for side in (old, new))
+    same = all(Fraction(old[name]) * other == Fraction(new[name]) * scale for name in both)
+    same = same and bool(scale) == bool(other)
     joined = any(new[name] for name in new.keys() - old.keys())
     left = any(state.in_force[name] for name in old.keys() - new.keys())
     if not same or joined or left:
         return None
-    return {name: state.in_force.get(name, Decimal(0)) for name in new}
+    running = {name: state.in_force.get(name, Decimal(0)) for name in new}
+    return running if scale == other else scaled(running, sum(new.values(), Decimal(0)))

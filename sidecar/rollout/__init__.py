@@ -7,13 +7,23 @@ rollouts that are known to be valid.
 from sidecar.rollout.document import Rollout, UnitSource, Variant, schema
 from sidecar.rollout.identity import generation, moves
 from sidecar.rollout.progress import Guardrail, Notification, Plan, Step, Window, is_open
-from sidecar.rollout.reading import Declared, Mistake, Reading, Source, read
+from sidecar.rollout.reading import (
+    Declared,
+    Mistake,
+    ParsedFile,
+    Reading,
+    Source,
+    parse,
+    read,
+    together,
+)
 
 __all__ = [
     "Declared",
     "Guardrail",
     "Mistake",
     "Notification",
+    "ParsedFile",
     "Plan",
     "Reading",
     "Rollout",
@@ -25,6 +35,8 @@ __all__ = [
     "generation",
     "is_open",
     "moves",
+    "parse",
     "read",
     "schema",
+    "together",
 ]

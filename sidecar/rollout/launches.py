@@ -176,6 +176,8 @@ class _Stop(NamedTuple):
 
 def _windows(document: Parsed) -> Iterator[Problem]:
     """Refuse windows that never open, and holds that always end outside them."""
+    if not any(_at(step, ("window",)) for step in _list(document, _STEPS)):
+        return
     stops: list[_Stop | None] = []
     for index, fields in enumerate(_list(document, _STEPS)):
         stop = _stop(index, fields)

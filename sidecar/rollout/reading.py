@@ -4,7 +4,7 @@ A rollout is declared only if nothing at all is wrong with its document, and if 
 its name. What a file means never depends on the order of the files.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from sidecar.rollout import jsontree, names, neighbours, yamltree
 from sidecar.rollout.checking import NAME, Draft, drafts
 from sidecar.rollout.document import Rollout
 from sidecar.rollout.texts import shown
-from sidecar.rollout.tree import MAX_PROBLEMS, Parsed, Problem, UnreadableError
+from sidecar.rollout.tree import MAX_PROBLEMS, Items, Parsed, Problem, UnreadableError
 from sidecar.rollout.wording import written
 
 
@@ -62,39 +62,50 @@ class Reading:
 
 
 @dataclass(slots=True)
-class _File:
+class ParsedFile:
+    """What one file says by itself; it may be taken together with others again and again."""
+
     name: str
     drafts: list[Draft] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
+# What is wrong with a draft because of others, by its identity: what it says by itself stays.
+_Blamed = Mapping[int, list[Problem]]
+
+
 def read(sources: Iterable[Source]) -> Reading:
     """Read files, together one set of rollouts. Never raises, whatever the bytes are."""
-    files = [_read_file(source) for source in sources]
-    _find_rivals(files)
-    _find_contradictions(files)
+    return together([parse(source) for source in sources])
+
+
+def together(files: Sequence[ParsedFile]) -> Reading:
+    """Take parsed files as one set of rollouts."""
+    blamed = _blamed(files)
     declared = tuple(
         Declared(draft.rollout, file.name, draft.at[0])
         for file in files
         for draft in file.drafts
-        if draft.rollout and not draft.spoiled and not draft.problems
+        if draft.rollout and not (draft.spoiled or draft.problems or id(draft) in blamed)
     )
-    mistakes = tuple(mistake for file in files for mistake in _mistakes(file))
-    return Reading(declared, mistakes, tuple(one for file in files for one in _warnings(file)))
+    mistakes = tuple(mistake for file in files for mistake in _mistakes(file, blamed))
+    return Reading(declared, mistakes, tuple(one for file in files for one in _warnings(file, blamed)))
 
 
-def _read_file(source: Source) -> _File:
-    file = _File(source.name)
+def parse(source: Source) -> ParsedFile:
+    """Read one file, without a look at others. Never raises, whatever the bytes are."""
+    file, said_none = ParsedFile(source.name), False
     try:
         text = _decode(source.data)
-        for draft in drafts(_documents(source.name, text, file.problems)):
-            file.drafts.append(draft)
+        for document in _documents(source.name, text, file.problems):
+            said_none |= isinstance(document.value, Items) and not document.value
+            file.drafts += drafts([document])
     except UnreadableError as error:
         file.problems.append(error.problem)
-    if not file.drafts and not file.problems:
-        file.problems.append(
-            Problem((1, 1), (), "the file declares no rollout", "declare one, or remove the file")
-        )
+    if not (file.drafts or file.problems or said_none):
+        what = "the file declares no rollout"
+        remedy = "declare one, remove the file, or say that it is meant: []"
+        file.problems.append(Problem((1, 1), (), what, remedy))
     return file
 
 
@@ -129,9 +140,16 @@ def _decode(data: bytes) -> str:
         ) from error
 
 
-def _find_rivals(files: list[_File]) -> None:
+def _blamed(files: Sequence[ParsedFile]) -> _Blamed:
+    blamed: dict[int, list[Problem]] = {}
+    for draft, problem in (*_rivals(files), *_contradictions(files)):
+        blamed.setdefault(id(draft), []).append(problem)
+    return blamed
+
+
+def _rivals(files: Iterable[ParsedFile]) -> Iterator[tuple[Draft, Problem]]:
     """Blame every claim to a name that is claimed twice: nobody can tell which one is meant."""
-    claims: dict[str, list[tuple[_File, Draft]]] = {}
+    claims: dict[str, list[tuple[ParsedFile, Draft]]] = {}
     for file in files:
         for draft in file.drafts:
             if draft.name is not None:
@@ -139,18 +157,19 @@ def _find_rivals(files: list[_File]) -> None:
     for name, claimants in claims.items():
         for index, (_, draft) in enumerate(claimants if len(claimants) > 1 else ()):
             file, other = claimants[1 if index == 0 else 0]
-            draft.problems.append(
+            yield (
+                draft,
                 Problem(
                     draft.name_at,
                     NAME,
                     f"rollout {shown(name)} is declared also in {file.name}:{other.name_at[0]}",
                     "keep one of them, or rename one",
-                )
+                ),
             )
 
 
-def _find_contradictions(files: list[_File]) -> None:
-    """Blame what no single document can show on every document that has a part in it."""
+def _contradictions(files: Iterable[ParsedFile]) -> Iterator[tuple[Draft, Problem]]:
+    """Find what no single document can show, on every document that has a part in it."""
     drafts = [draft for file in files for draft in file.drafts]
     faultless = {
         draft.rollout.name: draft
@@ -159,24 +178,24 @@ def _find_contradictions(files: list[_File]) -> None:
     }
     rollouts = [draft.rollout for draft in faultless.values() if draft.rollout]
     claimed = [draft.name for draft in drafts if draft.name is not None]
-    for blame in list(neighbours.blames(rollouts, claimed)):
+    for blame in neighbours.blames(rollouts, claimed):
         draft = faultless[blame.rollout]
-        draft.problems.append(
-            Problem(draft.places[blame.loc], blame.loc, blame.message, blame.remedy)
-        )
+        yield draft, Problem(draft.places[blame.loc], blame.loc, blame.message, blame.remedy)
 
 
-def _warnings(file: _File) -> Iterator[Mistake]:
+def _warnings(file: ParsedFile, blamed: _Blamed) -> Iterator[Mistake]:
     for draft in file.drafts:
-        for one in draft.warnings if not draft.problems and not draft.spoiled else ():
+        faulty = draft.problems or draft.spoiled or id(draft) in blamed
+        for one in () if faulty else draft.warnings:
             path = written((*draft.prefix, *one.loc))
             yield Mistake(file.name, *one.at, path, one.message, one.remedy)
 
 
-def _mistakes(file: _File) -> Iterator[Mistake]:
+def _mistakes(file: ParsedFile, blamed: _Blamed) -> Iterator[Mistake]:
     found = [(problem.at, problem.loc, problem) for problem in file.problems]
     for draft in file.drafts:
-        found += [(one.at, (*draft.prefix, *one.loc), one) for one in draft.problems]
+        problems = [*draft.problems, *blamed.get(id(draft), ())]
+        found += [(one.at, (*draft.prefix, *one.loc), one) for one in problems]
     found.sort(key=lambda one: one[0])
     for at, loc, problem in found[:MAX_PROBLEMS]:
         yield Mistake(file.name, *at, written(loc), problem.message, problem.remedy)

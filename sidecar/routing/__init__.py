@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sidecar.routing import ruling
-from sidecar.routing._native import Table, hash128
+from sidecar.routing._native import Rows, Table, bucket, hash128
 from sidecar.routing.compiling import compile_table, version_of
-from sidecar.routing.route import Route, UnitSource, Variant, by_name
+from sidecar.routing.route import HardLimit, Route, UnitSource, Variant, by_name
 from sidecar.routing.rule_checks import RouteError
 from sidecar.routing.weighing import scale
 
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from sidecar.rollout import Rollout
 
 __all__ = [
+    "HardLimit",
     "Route",
     "RouteError",
+    "Rows",
     "Table",
     "UnitSource",
     "Variant",
+    "bucket",
     "by_name",
     "compile_table",
     "hash128",
@@ -36,10 +39,13 @@ __all__ = [
 ]
 
 
-def route_of(rollout: Rollout, weights: Mapping[str, Decimal], *, killed: bool = False) -> Route:
+def route_of(
+    rollout: Rollout, weights: Mapping[str, Decimal], revision: int = 0, *, killed: bool = False
+) -> Route:
     """Return the route of a rollout document with the weights in force (by variant name).
 
-    `killed` sends everybody to the baseline. Raises RouteError if those weights cannot be.
+    `revision` is that of the decision that put them in force. `killed` sends everybody to the
+    baseline. Raises RouteError if those weights cannot be.
     """
     scaled = scale(weights)
     return Route(
@@ -56,4 +62,5 @@ def route_of(rollout: Rollout, weights: Mapping[str, Decimal], *, killed: bool =
         overrides=ruling.overrides(rollout),
         layer=ruling.layer(rollout),
         segments=ruling.segments(rollout),
+        revision=revision,
     )

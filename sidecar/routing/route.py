@@ -38,13 +38,29 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class HardLimit:
+    """What no candidate may ever do: more than `threshold` (a share) of its requests bad.
+
+    Judged over requests that started in the last `window_s` seconds, once there are `min_count`.
+    `metric` is "error_rate", or "latency": slower than `slower_than_us`.
+    """
+
+    metric: str
+    threshold: float
+    window_s: int
+    min_count: int
+    slower_than_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One rollout as the data path sees it.
 
     `hosts` are exact or `*.suffix`, lower case, without port; none means every host. `path_prefix`
     is "" (every path) or whole segments without a trailing slash. The first variant is the
     baseline. `killed` sends everybody there. The other rules stand in the order in which they are
-    looked at (docs/assignment.md). Raises RouteError if any of it cannot be.
+    looked at (docs/assignment.md); `limits` are watched beside the requests. Raises RouteError if
+    any of it cannot be.
     """
 
     name: str
@@ -60,6 +76,9 @@ class Route:
     overrides: tuple[Override, ...] = field(default=(), repr=False)
     layer: Layer | None = None
     segments: tuple[Segment, ...] = ()
+    # Of the controller's decision; a sidecar's own holds until a higher one comes.
+    revision: int = 0
+    limits: tuple[HardLimit, ...] = ()
     thresholds: tuple[int, ...] = field(init=False, repr=False, compare=False)
     # What others made of this route, once: its bytes in a table, its lists as a dict.
     made: dict[str, Any] = field(init=False, repr=False, compare=False)
@@ -70,6 +89,7 @@ class Route:
         _check_unit(self)
         _check_variants(self)
         check_rules(self)
+        _check_limits(self)
         object.__setattr__(self, "thresholds", thresholds(tuple(v.weight for v in self.variants)))
         object.__setattr__(self, "made", {})
 
@@ -142,6 +162,19 @@ def _check_variants(route: Route) -> None:
             )
     if not any(v.weight for v in route.variants):
         raise _refuse(route.name, "every weight is zero", "give the baseline a weight above zero")
+
+
+def _check_limits(route: Route) -> None:
+    for limit in route.limits:
+        share = 0 <= limit.threshold <= 1
+        slow = limit.metric != "latency" or limit.slower_than_us > 0
+        if not (share and slow and limit.window_s > 0 and limit.min_count > 0):
+            raise _refuse(
+                route.name,
+                f"hard limit {limit} cannot be watched",
+                "give a share from 0 to 1, a window of at least 1 s and at least 1 request"
+                " (and for latency, how slow is too slow)",
+            )
 
 
 def by_name(routes: Iterable[Route]) -> tuple[Route, ...]:

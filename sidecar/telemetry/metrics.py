@@ -63,6 +63,48 @@ def measure_controller(meter: Meter, sources: ControllerSources) -> None:
         "Connected sidecars, by whether they confirmed the table they should have.",
         sidecars,
     )
+    _measure_launches(meter, sources)
+
+
+def _measure_launches(meter: Meter, sources: ControllerSources) -> None:
+    def counted(counts: Mapping[tuple[str, str], int], attribute: str) -> Observed:
+        for (rollout, kind), count in tuple(counts.items()):
+            yield Observation(count, {ROLLOUT: rollout, attribute: kind})
+
+    _counter(
+        meter,
+        "canary.rollout.changes",
+        "{change}",
+        "Changes of a rollout by kind, as in its history.",
+        lambda: counted(sources.changes(), "canary.change"),
+    )
+    _counter(
+        meter,
+        "canary.guard.verdicts",
+        "{verdict}",
+        "Looks of the guard by what it found.",
+        lambda: counted(sources.verdicts(), "canary.verdict"),
+    )
+    _gauge(
+        meter,
+        "canary.rollout.phase",
+        "1",
+        "1 for the phase that a launch is in.",
+        lambda: [
+            Observation(1, {ROLLOUT: rollout, "canary.phase": phase})
+            for rollout, (phase, _) in sources.launches().items()
+        ],
+    )
+    _gauge(
+        meter,
+        "canary.rollout.candidate.share",
+        "1",
+        "The candidate's share of the traffic, 0 to 1.",
+        lambda: [
+            Observation(share, {ROLLOUT: rollout})
+            for rollout, (_, share) in sources.launches().items()
+        ],
+    )
 
 
 def _measure_ext_proc(meter: Meter, counters: Callable[[], Mapping[str, int]]) -> None:

@@ -69,7 +69,8 @@ def encode(batch: Iterable[Decided], resource: Resource) -> ExportTraceServiceRe
     return ExportTraceServiceRequest.FromString(_within(_RESOURCE_SPANS, within))
 
 
-# trace_id 1, span_id 2, start_time_unix_nano 7, end_time_unix_nano 8 of opentelemetry.proto.trace.v1.Span
+# Of opentelemetry.proto.trace.v1.Span: trace_id 1, span_id 2, start_time_unix_nano 7,
+# end_time_unix_nano 8;
 _OWN = struct.Struct("<2s16s2s8ssQsQ")
 # parent_span_id 4, flags 16, trace_state 3
 _PARENT = struct.Struct("<2s8s2sI")

@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import (
@@ -41,9 +42,9 @@ _EVEN = frozenset("02468aceACE")
 
 
 class Tracing:
-    """Tells an engine which decisions are sampled, and hands those on to `keep`."""
+    """Tells an engine which decisions are sampled, and hands those on to `keep` as Decided."""
 
-    def __init__(self, sampler: Sampler, keep: Callable[[Decided], None]) -> None:
+    def __init__(self, sampler: Sampler, keep: Callable[[Any], None]) -> None:
         self._sampler = sampler
         self._keep = keep
         self._follows = not self._samples(_unsampled_parent(), 0)
@@ -90,25 +91,26 @@ class Tracing:
             return self._root()
         if not self._samples(parent, above.trace_id):
             return None
-        return partial(self._decided, above.trace_id, above.span_id, above.trace_state.to_header())
+        state = above.trace_state.to_header()
+        return partial(self._decided, (above.trace_id, above.span_id, state))
 
     def _root(self) -> Watch | None:
         trace_id = random.getrandbits(128) | 1
         if not self._samples(_NO_PARENT, trace_id):
             return None
-        return partial(self._decided, trace_id, 0, "")
+        return partial(self._decided, (trace_id, 0, ""))
 
     def _samples(self, parent: Context, trace_id: int) -> bool:
         result = self._sampler.should_sample(parent, trace_id, NAME, SpanKind.SERVER)
         return result.decision is Decision.RECORD_AND_SAMPLE
 
     def _decided(
-        self, trace: int, parent: int, state: str, table: Table, message: bytes, took_ns: int
+        self, trace: tuple[int, int, str], table: Table, message: bytes, took_ns: int
     ) -> None:
         end_ns = time.time_ns()
         for rollout, variant, reason, _, second in table.decide(message, end_ns // 10**9):
             about = (rollout, variant, reason, table.version, second)
-            self._keep(Decided(*about, trace, parent, state, end_ns, took_ns))
+            self._keep(Decided(*about, *trace, end_ns, took_ns))
 
 
 def _unknown(sampler: Sampler) -> CanaryError:

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from launch_lab import GUARDED, START, STEPS, Launch, declared, origin
+from launch_lab import GUARDED, START, STEPS, Launch, declared, document, origin
 
 from sidecar import delivery
 from sidecar.delivery import (
@@ -18,6 +18,7 @@ from sidecar.delivery import (
     Kind,
     Phase,
     RefusedError,
+    Switch,
     Tick,
     Verdict,
 )
@@ -202,6 +203,22 @@ def test_commands_that_cannot_be_are_refused_with_what_can():
     by_hand = declared("chat", "")
     with pytest.raises(RefusedError, match="no steps"):
         delivery.handle(by_hand, Command.PAUSE, origin())
+
+
+def test_a_killed_launch_goes_nowhere_until_it_is_revived():
+    launch = Launch()
+    launch.tick(0)
+    launch.take(delivery.act(launch.state, Switch.KILL, origin(1)))
+    assert launch.state.progress.phase is Phase.PAUSED
+    for command in (Command.RESUME, Command.PROMOTE):
+        with pytest.raises(RefusedError, match="is killed"):
+            launch.give(command, 2)
+    launch.take(delivery.adopt(launch.state, document(cluster="v3"), origin(3)))
+    assert launch.stands == ("Pending", 0, 0)
+    assert launch.tick(4) is None
+    launch.take(delivery.act(launch.state, Switch.REVIVE, origin(5)))
+    launch.tick(6)
+    assert launch.stands == ("Running", 1, 5)
 
 
 @pytest.mark.parametrize("relaunch", ["reuse", "refresh"])
