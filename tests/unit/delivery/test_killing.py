@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from sidecar import delivery, rollout
-from sidecar.delivery import Command, Document, Kind, Origin, Phase, RetiredError, Switch
+from sidecar.delivery import Command, Document, Kind, Origin, Phase, RefusedError, RetiredError, Switch
 from sidecar.store import rows
 
 AT = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -75,6 +75,9 @@ def test_a_launch_under_way_is_paused_and_stays_paused_until_somebody_resumes_it
         assert one.progress.phase is Phase.PAUSED
         assert delivery.handle(one, delivery.Tick(None), later) is None
     assert revived.in_force == running.in_force
+    for command in (Command.RESUME, Command.LAUNCH):
+        with pytest.raises(RefusedError, match="killed"):
+            delivery.act(killed, command, later)
     resumed = delivery.act(revived, Command.RESUME, later).state
     assert resumed.progress.phase is Phase.RUNNING
 
