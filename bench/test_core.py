@@ -115,7 +115,7 @@ def ruled(*segments: Segment, **rules: Any) -> Route:
 def missing(number: int, *operators: Operator) -> Segment:
     """Return a segment of one condition per operator, of which none matches; all are looked at."""
     checks = tuple(
-        Check(Input("header", (f"x-header-{(3 * number + at) % 17}",)), operator, (b"another value",))
+        Check(Input("header", (f"x-header-{(3 * number + at) % 17}",)), operator, (b"another",))
         for at, operator in enumerate(operators)
     )
     return Segment(f"s{number}", (AnyOf(checks),), weights=(1, 1))
@@ -171,9 +171,7 @@ def test_load_ten_thousand_ruled(benchmark: Any) -> None:
 def test_compile_ten_thousand_ruled(benchmark: Any) -> None:
     """Making its bytes for the first time; after a change only what changed is made anew."""
     benchmark.group = "10,000 rollouts of five segments"
-    benchmark.pedantic(
-        compile_table, setup=lambda: ((many_ruled(10_000), "v"), {}), rounds=3
-    )
+    benchmark.pedantic(compile_table, setup=lambda: ((many_ruled(10_000), "v"), {}), rounds=3)
 
 
 def test_compile_ten_thousand_ruled_again(benchmark: Any) -> None:

@@ -29,7 +29,8 @@ struct sc_conn {
   sc_conn_counts *counts;
   sc_call *calls, *spare;
   size_t n_calls, n_spare;
-  size_t held;
+  size_t held, unsent; /* all that calls hold; the replies among it */
+  uint64_t sent;       /* bytes of replies */
   uint64_t now_ns;
   uint64_t reset_tokens_ns; /* a token bucket, in nanoseconds of refill */
   bool greeted, draining, failed;
@@ -93,6 +94,7 @@ static void call_del(sc_call *call)
   if (call->next) call->next->previous = call->previous;
   conn->n_calls--;
   conn->held -= sc_buf_size(&call->in) + sc_buf_size(&call->out);
+  conn->unsent -= sc_buf_size(&call->out);
   if (conn->n_spare >= MAX_SPARE_CALLS) {
     call_free(call);
     return;
@@ -142,7 +144,10 @@ static ssize_t read_reply(nghttp2_session *session, int32_t id, uint8_t *into, s
   if (count > 0) {
     memcpy(into, ready.data, count);
     sc_buf_take(&call->out, count);
+    if (sc_buf_size(&call->out) == 0) sc_buf_reset(&call->out, KEEP_BUFFER);
     call->conn->held -= count;
+    call->conn->unsent -= count;
+    call->conn->sent += count;
   }
   if (call->ending && sc_buf_size(&call->out) == 0) {
     nghttp2_nv fields[2];
@@ -187,6 +192,7 @@ int sc_call_reply(sc_call *call, sc_str message)
   sc_buf_append(&call->out, (sc_str){prefix, PREFIX});
   sc_buf_append(&call->out, message);
   call->conn->held += PREFIX + message.len;
+  call->conn->unsent += PREFIX + message.len;
   sc_count(&call->conn->counts->replies, 1);
   call->replied = true;
   return respond(call);
@@ -342,6 +348,7 @@ static int take_data(sc_call *call, sc_str bytes)
   if (call->ending) bytes = (sc_str){NULL, 0};
   if (kept) {
     sc_buf_take(&call->in, before - bytes.len);
+    if (sc_buf_size(&call->in) == 0) sc_buf_reset(&call->in, KEEP_BUFFER);
     conn->held -= before - bytes.len;
     return 0;
   }
@@ -535,3 +542,7 @@ bool sc_conn_done(const sc_conn *conn)
 bool sc_conn_greeted(const sc_conn *conn) { return conn->greeted; }
 
 size_t sc_conn_calls(const sc_conn *conn) { return conn->n_calls; }
+
+size_t sc_conn_unsent(const sc_conn *conn) { return conn->unsent; }
+
+uint64_t sc_conn_sent(const sc_conn *conn) { return conn->sent; }

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -17,8 +19,7 @@
 #include "sc_health.h"
 
 enum { READ_BYTES = 64 << 10, WRITE_BYTES = 64 << 10, KEEP_OUTPUT = 64 << 10, MAX_EVENTS = 64 };
-enum { TICK_MS = 1000, MAX_METHODS = 8 };
-static const uint64_t greeting_ns = 10 * UINT64_C(1000000000), stall_ns = 20 * UINT64_C(1000000000);
+enum { TICK_MS = 1000, MAX_METHODS = 8, GREETING_MS = 10000, STALL_MS = 20000 };
 
 /* A connection with its socket. */
 typedef struct peer {
@@ -26,6 +27,7 @@ typedef struct peer {
   sc_conn *conn;
   sc_buf out;
   uint64_t since_ns; /* it was opened, or wrote something */
+  uint64_t sent, moved_ns; /* how much of the replies went out, and when it was last seen to grow */
   int fd;
   bool writing; /* waits for the socket to take more, and reads nothing meanwhile */
   bool closing; /* nothing more is to be read */
@@ -50,6 +52,7 @@ typedef struct {
   sc_conn_counts conns;
   uint64_t wakeups, connections, rejected, stalled;
   uint64_t tick_ns;
+  int tick_ms;
   uint8_t input[READ_BYTES];
 } worker;
 
@@ -149,7 +152,7 @@ static void adopt(worker *w, int fd)
   peer *p = calloc(1, sizeof *p);
   if (!p || sc_conn_new(&p->conn, &w->options, &w->conns) < 0) goto fail;
   p->fd = fd;
-  p->since_ns = now_ns();
+  p->since_ns = p->moved_ns = now_ns();
   struct epoll_event event = {.events = EPOLLIN, .data.ptr = p};
   if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) < 0) goto fail;
   p->next = w->peers;
@@ -208,6 +211,8 @@ static void accept_all(worker *w)
   for (int i = 0; i < MAX_EVENTS; i++) {
     int fd = accept4(server->options.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
+      /* An answer must not wait until the one before is acknowledged; a Unix socket refuses, and needs it not. */
+      (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
       hand_over(server, w, fd);
     } else if (errno == EMFILE || errno == ENFILE) {
       turn_away(server, w);
@@ -262,11 +267,18 @@ static void obey(worker *w)
 /* Peers that never greet, or that take nothing of what they asked for. */
 static void tick(worker *w)
 {
+  const uint64_t ms = 1000000;
+  uint64_t greeting_ns = w->server->options.greeting_ms * ms, stall_ns = w->server->options.stall_ms * ms;
   for (peer *p = w->peers, *next; p; p = next) {
     next = p->next;
-    uint64_t age = w->tick_ns - p->since_ns;
+    if (sc_conn_unsent(p->conn) == 0 || sc_conn_sent(p->conn) != p->sent) {
+      p->sent = sc_conn_sent(p->conn);
+      p->moved_ns = w->tick_ns;
+    }
+    uint64_t age = w->tick_ns > p->since_ns ? w->tick_ns - p->since_ns : 0;
     bool late = !sc_conn_greeted(p->conn) && age > greeting_ns;
-    if (w->tick_ns < p->since_ns || (!late && !(p->writing && age > stall_ns))) continue;
+    bool socket_full = p->writing && age > stall_ns, windows_full = w->tick_ns - p->moved_ns > stall_ns;
+    if (!late && !socket_full && !windows_full) continue;
     sc_count(&w->stalled, 1);
     peer_del(w, p);
   }
@@ -293,7 +305,7 @@ static void *work(void *argument)
   struct epoll_event events[MAX_EVENTS];
   w->tick_ns = now_ns();
   while (!flag(&w->server->stopping)) {
-    int n = epoll_wait(w->epoll, events, MAX_EVENTS, TICK_MS);
+    int n = epoll_wait(w->epoll, events, MAX_EVENTS, w->tick_ms);
     if (n > 0) sc_count(&w->wakeups, 1);
     /* A peer is deleted only by its own event or by the worker's, which epoll gives once each:
      * the worker's comes last, so that none of the others is stale. */
@@ -306,7 +318,7 @@ static void *work(void *argument)
     }
     if (woken) obey(w);
     uint64_t now = now_ns();
-    if (now - w->tick_ns > UINT64_C(1000000) * TICK_MS) {
+    if (now - w->tick_ns > UINT64_C(1000000) * (uint64_t)w->tick_ms) {
       w->tick_ns = now;
       tick(w);
     }
@@ -323,6 +335,9 @@ static int worker_new(sc_server *server, size_t number)
   server->workers[number] = w;
   w->server = server;
   w->number = number;
+  uint32_t shortest = server->options.greeting_ms < server->options.stall_ms ? server->options.greeting_ms
+                                                                             : server->options.stall_ms;
+  w->tick_ms = shortest < 2 * TICK_MS ? (int)(shortest / 2 + 1) : TICK_MS;
   w->epoll = epoll_create1(EPOLL_CLOEXEC);
   w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   pthread_mutex_init(&w->lock, NULL);
@@ -379,6 +394,8 @@ int sc_server_new(sc_server **out, const sc_server_options *options)
   if (!server) return SC_ERR_NOMEM;
   memset(server, 0, sizeof *server + options->n_threads * sizeof(worker *));
   server->options = *options;
+  if (options->greeting_ms == 0) server->options.greeting_ms = GREETING_MS;
+  if (options->stall_ms == 0) server->options.stall_ms = STALL_MS;
   server->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
   int rv = 0;
   for (size_t i = 0; rv == 0 && i < options->n_threads; i++) rv = worker_new(server, i);

@@ -352,8 +352,8 @@ class Sidecar:
             self._engine.swap,
             Backoff(SystemRandom()),
             security=settings.security,
-            force_keys=ForceKeys(settings.force_keys),
             announce=self._outcomes.begin_version,
+            force_keys=ForceKeys(settings.force_keys),
         )
         self._outcomes.guard(self._client)
         self._admin = AdminServer(settings.admin, self._report, self._client)

@@ -24,7 +24,7 @@ from sidecar.control.conversation import Refusal
 from sidecar.control.dialling import Dialler
 from sidecar.control.following import Holdings, OutOfStepError
 from sidecar.control.force_keys import ForceKeys
-from sidecar.control.offload import LARGE_BYTES, MANY, off_loop_if
+from sidecar.control.offload import LARGE_BYTES, MANY, give_memory_back, off_loop_if
 from sidecar.delivery import breaker
 from sidecar.errors import CanaryError
 from sidecar.routing import Route, Table, compile_table
@@ -70,8 +70,8 @@ class Client:
         backoff: Backoff,
         *,
         security: Security = NO_SECURITY,
-        force_keys: ForceKeys = _NO_KEYS,
         announce: Announce = _nobody,
+        force_keys: ForceKeys = _NO_KEYS,
     ) -> None:
         self.address = address
         self._dialler = Dialler(address, security)
@@ -92,10 +92,10 @@ class Client:
         self._swap = swap
         self._announce = announce
         self._unsaved = asyncio.Event()
-        self._force_keys = force_keys
-        self._honoured: tuple[Key, ...] = ()
         self._one_at_a_time = asyncio.Lock()
         self._save_error = ""
+        self._force_keys = force_keys
+        self._honoured: tuple[Key, ...] = ()
 
     async def start_from_disk(self) -> bool:
         """Put the last good resources in force, if there are any; say whether there were.
@@ -252,6 +252,8 @@ class Client:
             self._unsaved.clear()
             if await asyncio.to_thread(self._save):
                 again.reset()
+                if len(self._held.resources) > MANY:
+                    await asyncio.to_thread(give_memory_back)
             else:
                 self._unsaved.set()
                 await asyncio.sleep(again.next_s())
@@ -265,9 +267,10 @@ class Client:
                 continue
             async with self._one_at_a_time:
                 self._honoured = keys
-                if self.holdings is not None:
-                    table = await asyncio.to_thread(_table, self.holdings, self.trips, keys)
-                    self._put_in_force(self.holdings, self.trips, table, self.source)
+                if self.holdings is None:
+                    continue
+                table = await asyncio.to_thread(_table, self.holdings, self.trips, keys)
+                self._put_in_force(self.holdings, self.trips, table, self.source)
 
     def _save(self) -> bool:
         if self.holdings is None:
@@ -302,9 +305,9 @@ def _revisions(holdings: Holdings) -> dict[str, tuple[str, int]]:
 def _since(
     before: Mapping[str, tuple[Route, float]], routes: Iterable[Route]
 ) -> dict[str, tuple[Route, float]]:
-    """Pair each route with the moment from which it has been in force unchanged."""
+    """Pair each route with limits with the moment from which it has been in force unchanged."""
     now_s = time.time()
-    known = ((route, before.get(route.name)) for route in routes)
+    known = ((route, before.get(route.name)) for route in routes if route.limits)
     return {r.name: old if old and old[0] == r else (r, now_s) for r, old in known}
 
 

@@ -4,7 +4,7 @@ A rollout is declared only if nothing at all is wrong with its document, and if 
 its name. What a file means never depends on the order of the files.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -70,8 +70,8 @@ class ParsedFile:
     problems: list[Problem] = field(default_factory=list)
 
 
-# What is wrong with a draft because of others, by its identity: what it says by itself stays.
-_Blamed = Mapping[int, list[Problem]]
+# What is wrong with a draft only beside others, by its id: a parsed file is read again and again.
+_Found = dict[int, list[Problem]]
 
 
 def read(sources: Iterable[Source]) -> Reading:
@@ -81,15 +81,17 @@ def read(sources: Iterable[Source]) -> Reading:
 
 def together(files: Sequence[ParsedFile]) -> Reading:
     """Take parsed files as one set of rollouts."""
-    blamed = _blamed(files)
+    found = _rivals(files)
+    _find_contradictions(files, found)
     declared = tuple(
         Declared(draft.rollout, file.name, draft.at[0])
         for file in files
         for draft in file.drafts
-        if draft.rollout and not (draft.spoiled or draft.problems or id(draft) in blamed)
+        if draft.rollout and not (draft.spoiled or draft.problems or id(draft) in found)
     )
-    mistakes = tuple(mistake for file in files for mistake in _mistakes(file, blamed))
-    return Reading(declared, mistakes, tuple(one for file in files for one in _warnings(file, blamed)))
+    mistakes = tuple(mistake for file in files for mistake in _mistakes(file, found))
+    warnings = tuple(one for file in files for one in _warnings(file, found))
+    return Reading(declared, mistakes, warnings)
 
 
 def parse(source: Source) -> ParsedFile:
@@ -140,15 +142,12 @@ def _decode(data: bytes) -> str:
         ) from error
 
 
-def _blamed(files: Sequence[ParsedFile]) -> _Blamed:
-    blamed: dict[int, list[Problem]] = {}
-    for draft, problem in (*_rivals(files), *_contradictions(files)):
-        blamed.setdefault(id(draft), []).append(problem)
-    return blamed
+def _rivals(files: Iterable[ParsedFile]) -> _Found:
+    """Blame every claim to a name that is claimed twice: nobody can tell which one is meant.
 
-
-def _rivals(files: Iterable[ParsedFile]) -> Iterator[tuple[Draft, Problem]]:
-    """Blame every claim to a name that is claimed twice: nobody can tell which one is meant."""
+    By the draft's identity: what a file says by itself stays as it is.
+    """
+    rivals: _Found = {}
     claims: dict[str, list[tuple[ParsedFile, Draft]]] = {}
     for file in files:
         for draft in file.drafts:
@@ -157,44 +156,45 @@ def _rivals(files: Iterable[ParsedFile]) -> Iterator[tuple[Draft, Problem]]:
     for name, claimants in claims.items():
         for index, (_, draft) in enumerate(claimants if len(claimants) > 1 else ()):
             file, other = claimants[1 if index == 0 else 0]
-            yield (
-                draft,
-                Problem(
-                    draft.name_at,
-                    NAME,
-                    f"rollout {shown(name)} is declared also in {file.name}:{other.name_at[0]}",
-                    "keep one of them, or rename one",
-                ),
+            problem = Problem(
+                draft.name_at,
+                NAME,
+                f"rollout {shown(name)} is declared also in {file.name}:{other.name_at[0]}",
+                "keep one of them, or rename one",
             )
+            rivals[id(draft)] = [problem]
+    return rivals
 
 
-def _contradictions(files: Iterable[ParsedFile]) -> Iterator[tuple[Draft, Problem]]:
-    """Find what no single document can show, on every document that has a part in it."""
+def _find_contradictions(files: Sequence[ParsedFile], found: _Found) -> None:
+    """Blame what no single document can show on every document that has a part in it."""
     drafts = [draft for file in files for draft in file.drafts]
     faultless = {
         draft.rollout.name: draft
         for draft in drafts
-        if draft.rollout and not draft.spoiled and not draft.problems
+        if draft.rollout and not (draft.spoiled or draft.problems or id(draft) in found)
     }
     rollouts = [draft.rollout for draft in faultless.values() if draft.rollout]
     claimed = [draft.name for draft in drafts if draft.name is not None]
-    for blame in neighbours.blames(rollouts, claimed):
+    for blame in list(neighbours.blames(rollouts, claimed)):
         draft = faultless[blame.rollout]
-        yield draft, Problem(draft.places[blame.loc], blame.loc, blame.message, blame.remedy)
+        problem = Problem(draft.places[blame.loc], blame.loc, blame.message, blame.remedy)
+        found.setdefault(id(draft), []).append(problem)
 
 
-def _warnings(file: ParsedFile, blamed: _Blamed) -> Iterator[Mistake]:
+def _warnings(file: ParsedFile, found: _Found) -> Iterator[Mistake]:
     for draft in file.drafts:
-        faulty = draft.problems or draft.spoiled or id(draft) in blamed
-        for one in () if faulty else draft.warnings:
+        if draft.problems or draft.spoiled or id(draft) in found:
+            continue
+        for one in draft.warnings:
             path = written((*draft.prefix, *one.loc))
             yield Mistake(file.name, *one.at, path, one.message, one.remedy)
 
 
-def _mistakes(file: ParsedFile, blamed: _Blamed) -> Iterator[Mistake]:
+def _mistakes(file: ParsedFile, among: _Found) -> Iterator[Mistake]:
     found = [(problem.at, problem.loc, problem) for problem in file.problems]
     for draft in file.drafts:
-        problems = [*draft.problems, *blamed.get(id(draft), ())]
+        problems = [*draft.problems, *among.get(id(draft), ())]
         found += [(one.at, (*draft.prefix, *one.loc), one) for one in problems]
     found.sort(key=lambda one: one[0])
     for at, loc, problem in found[:MAX_PROBLEMS]:
