@@ -251,7 +251,10 @@ class Controller:
         except CanaryError as error:
             said = {"rollout": trip.rollout, "node": trip.node, "because": error.args[0]}
             _log.warning("a sidecar's trip changes nothing here", extra=said)
-        self._notifier.catch_up(untold, self._keeper.states)
+
+    async def _told(self, rollout: str, revision: int) -> None:
+        assert self._store
+        await self._blocking(functools.partial(self._store.mark_told, rollout, revision))
 
     async def _keep_outcomes(self, rows: Sequence[receiving.Received]) -> None:
         assert self._outcomes
