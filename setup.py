@@ -87,7 +87,9 @@ def extension(name: str, glue: str, sources: list[str], libraries: list[tuple[st
 
 
 # What the transport adds to the core; whatever else stands in native/ is the core.
-TRANSPORT = ["buf", "conn", "edition", "extproc", "health", "ring", "sampling", "server"]
+TRANSPORT = [
+    "buf", "call", "conn", "edition", "extproc", "health", "ring", "sampling", "server", "worker",
+]  # fmt: skip
 
 
 def extensions() -> list[Extension]:

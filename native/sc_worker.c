@@ -1,0 +1,278 @@
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "sc_server_inside.h"
+
+enum { WRITE_BYTES = 64 << 10, KEEP_OUTPUT = 64 << 10, MAX_EVENTS = 64, TICK_MS = 1000 };
+static const uint64_t greeting_ns = 10 * UINT64_C(1000000000), stall_ns = 20 * UINT64_C(1000000000);
+
+static uint64_t now_ns(void)
+{
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* ---- one connection ------------------------------------------------------------------------- */
+
+static void peer_del(sc_worker *w, sc_peer *p)
+{
+  *(p->previous ? &p->previous->next : &w->peers) = p->next;
+  if (p->next) p->next->previous = p->previous;
+  sc_conn_del(p->conn);
+  sc_buf_free(&p->out);
+  close(p->fd);
+  free(p);
+  __atomic_sub_fetch(&w->n_peers, 1, __ATOMIC_RELEASE);
+}
+
+static void watch(sc_worker *w, sc_peer *p, bool writing)
+{
+  if (p->writing == writing) return;
+  p->writing = writing;
+  struct epoll_event event = {.events = writing ? EPOLLOUT : EPOLLIN, .data.ptr = p};
+  if (epoll_ctl(w->epoll, EPOLL_CTL_MOD, p->fd, &event) < 0) p->closing = true;
+}
+
+/* Writes as much as the socket takes. False: the connection is gone. */
+static bool flush(sc_worker *w, sc_peer *p)
+{
+  for (;;) {
+    if (sc_conn_output(p->conn, &p->out, WRITE_BYTES) < 0) break;
+    sc_str ready = sc_buf_view(&p->out);
+    if (ready.len == 0) {
+      if (p->closing || sc_conn_done(p->conn)) break;
+      watch(w, p, false);
+      return true;
+    }
+    ssize_t sent = send(p->fd, ready.data, ready.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0 && errno != EAGAIN) break;
+    if (sent > 0) {
+      sc_buf_take(&p->out, (size_t)sent);
+      if (sc_buf_size(&p->out) == 0) sc_buf_reset(&p->out, KEEP_OUTPUT);
+      p->since_ns = w->tick_ns;
+    }
+    if (sent < (ssize_t)ready.len) {
+      watch(w, p, true);
+      return true;
+    }
+  }
+  peer_del(w, p);
+  return false;
+}
+
+static void receive(sc_worker *w, sc_peer *p)
+{
+  ssize_t len = recv(p->fd, w->input, sizeof w->input, MSG_DONTWAIT);
+  if (len < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (len <= 0) {
+    peer_del(w, p);
+    return;
+  }
+  if (sc_conn_input(p->conn, (sc_str){w->input, (size_t)len}, now_ns()) < 0) p->closing = true;
+  flush(w, p);
+}
+
+static void adopt(sc_worker *w, int fd)
+{
+  sc_peer *p = calloc(1, sizeof *p);
+  if (!p || sc_conn_new(&p->conn, &w->options, &w->conns) < 0) goto fail;
+  p->fd = fd;
+  p->since_ns = now_ns();
+  struct epoll_event event = {.events = EPOLLIN, .data.ptr = p};
+  if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) < 0) goto fail;
+  p->next = w->peers;
+  if (p->next) p->next->previous = p;
+  w->peers = p;
+  if (w->drained) sc_conn_drain(p->conn);
+  flush(w, p);
+  return;
+fail:
+  if (p) sc_conn_del(p->conn);
+  free(p);
+  close(fd);
+  sc_count(&w->rejected, 1);
+  __atomic_sub_fetch(&w->n_peers, 1, __ATOMIC_RELEASE);
+}
+
+/* ---- the worker ----------------------------------------------------------------------------- */
+
+static void take_inbox(sc_worker *w)
+{
+  for (;;) {
+    pthread_mutex_lock(&w->lock);
+    int fd = w->n_inbox > 0 ? w->inbox[--w->n_inbox] : -1;
+    pthread_mutex_unlock(&w->lock);
+    if (fd < 0) return;
+    adopt(w, fd);
+  }
+}
+
+static void flush_all(sc_worker *w)
+{
+  for (sc_peer *p = w->peers, *next; p; p = next) {
+    next = p->next;
+    flush(w, p);
+  }
+}
+
+static void drain(sc_worker *w)
+{
+  w->drained = true;
+  if (w->number == 0) {
+    epoll_ctl(w->epoll, EPOLL_CTL_DEL, w->server->options.listener, NULL);
+    close(w->server->options.listener);
+  }
+  for (sc_peer *p = w->peers; p; p = p->next) sc_conn_drain(p->conn);
+}
+
+/* What others asked for since the last time. */
+static void obey(sc_worker *w)
+{
+  eventfd_t ignored;
+  (void)eventfd_read(w->wake, &ignored);
+  take_inbox(w);
+  sc_health_set(&w->health, sc_flag(&w->server->serving));
+  if (sc_flag(&w->server->draining) && !w->drained) drain(w);
+  flush_all(w);
+}
+
+/* Peers that never greet, or that take nothing of what they asked for. */
+static void tick(sc_worker *w)
+{
+  for (sc_peer *p = w->peers, *next; p; p = next) {
+    next = p->next;
+    uint64_t age = w->tick_ns - p->since_ns;
+    bool late = !sc_conn_greeted(p->conn) && age > greeting_ns;
+    if (w->tick_ns < p->since_ns || (!late && !(p->writing && age > stall_ns))) continue;
+    sc_count(&w->stalled, 1);
+    peer_del(w, p);
+  }
+}
+
+static void on_event(sc_worker *w, const struct epoll_event *event)
+{
+  if (event->data.ptr == w) {
+    obey(w);
+  } else if (event->data.ptr == w->server) {
+    sc_server_accept(w);
+  } else {
+    sc_peer *p = event->data.ptr;
+    if (event->events & EPOLLOUT)
+      flush(w, p);
+    else
+      receive(w, p);
+  }
+}
+
+static void *work(void *argument)
+{
+  sc_worker *w = argument;
+  struct epoll_event events[MAX_EVENTS];
+  w->tick_ns = now_ns();
+  while (!sc_flag(&w->server->stopping)) {
+    int n = epoll_wait(w->epoll, events, MAX_EVENTS, TICK_MS);
+    if (n > 0) sc_count(&w->wakeups, 1);
+    /* A peer is deleted only by its own event or by the worker's, which epoll gives once each:
+     * the worker's comes last, so that none of the others is stale. */
+    bool woken = false;
+    for (int i = 0; i < n; i++) {
+      if (events[i].data.ptr == w)
+        woken = true;
+      else
+        on_event(w, &events[i]);
+    }
+    if (woken) obey(w);
+    uint64_t now = now_ns();
+    if (now - w->tick_ns > UINT64_C(1000000) * TICK_MS) {
+      w->tick_ns = now;
+      tick(w);
+    }
+  }
+  return NULL;
+}
+
+/* ---- its beginning and its end -------------------------------------------------------------- */
+
+void sc_worker_wake(sc_worker *w)
+{
+  /* Full means that it is awake anyway. */
+  while (eventfd_write(w->wake, 1) < 0 && errno == EINTR) continue;
+}
+
+bool sc_worker_give(sc_worker *w, int fd)
+{
+  pthread_mutex_lock(&w->lock);
+  bool room = w->n_inbox < SC_MAX_CONNECTIONS;
+  if (room) {
+    w->inbox[w->n_inbox++] = fd;
+    __atomic_add_fetch(&w->n_peers, 1, __ATOMIC_RELEASE);
+  }
+  pthread_mutex_unlock(&w->lock);
+  if (room) sc_worker_wake(w);
+  return room;
+}
+
+int sc_worker_new(sc_server *server, size_t number)
+{
+  sc_worker *w = calloc(1, sizeof *w);
+  if (!w) return SC_ERR_NOMEM;
+  server->workers[number] = w;
+  w->server = server;
+  w->number = number;
+  w->epoll = epoll_create1(EPOLL_CLOEXEC);
+  w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  pthread_mutex_init(&w->lock, NULL);
+  w->extproc = (sc_extproc){.shelf = &server->shelf, .reader = number, .sampling = server->options.sampling};
+  w->health.service = SC_LITERAL("envoy.service.ext_proc.v3.ExternalProcessor");
+  if (getrandom(&w->extproc.random, sizeof w->extproc.random, 0) < 0) return SC_ERR_NOMEM;
+  if (server->options.sampling.on && sc_ring_new(&w->extproc.ring) < 0) return SC_ERR_NOMEM;
+  w->methods[0] = sc_extproc_method(&w->extproc);
+  sc_health_methods(&w->health, &w->methods[1]);
+  w->options = (sc_conn_options){.methods = w->methods,
+                                 .n_methods = 1 + SC_HEALTH_METHODS,
+                                 .trusted = server->options.trusted,
+                                 .keep_trace = server->options.sampling.on};
+  struct epoll_event event = {.events = EPOLLIN, .data.ptr = w};
+  if (w->epoll < 0 || w->wake < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->wake, &event) < 0) return SC_ERR_NOMEM;
+  event.data.ptr = server;
+  if (number == 0 && epoll_ctl(w->epoll, EPOLL_CTL_ADD, server->options.listener, &event) < 0) return SC_ERR_NOMEM;
+  return 0;
+}
+
+void sc_worker_del(sc_worker *w)
+{
+  if (!w) return;
+  if (w->started) pthread_join(w->thread, NULL);
+  while (w->peers) peer_del(w, w->peers);
+  for (size_t i = 0; i < w->n_inbox; i++) close(w->inbox[i]);
+  if (w->number == 0 && w->started && !w->drained) close(w->server->options.listener);
+  if (w->epoll >= 0) close(w->epoll);
+  if (w->wake >= 0) close(w->wake);
+  pthread_mutex_destroy(&w->lock);
+  sc_ring_del(w->extproc.ring);
+  free(w);
+}
+
+/* Signals are for whoever started us. */
+int sc_worker_start(sc_worker *w)
+{
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  int rv = pthread_create(&w->thread, NULL, work, w);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  w->started = rv == 0;
+  if (w->started) pthread_setname_np(w->thread, "canary-native");
+  errno = rv;
+  return w->started ? 0 : SC_ERR_NOMEM;
+}
