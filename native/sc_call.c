@@ -43,6 +43,7 @@ sc_call *sc_call_new(sc_conn *conn, int32_t id)
   if (call->next) call->next->previous = call;
   conn->calls = call;
   conn->n_calls++;
+  sc_count(&conn->counts->held, SC_CONN_CALL_COST);
   return call;
 }
 
@@ -62,7 +63,8 @@ void sc_call_del(sc_call *call)
   *(call->previous ? &call->previous->next : &conn->calls) = call->next;
   if (call->next) call->next->previous = call->previous;
   conn->n_calls--;
-  conn->held -= sc_buf_size(&call->in) + sc_buf_size(&call->out);
+  sc_count(&conn->counts->held, 0 - (uint64_t)SC_CONN_CALL_COST);
+  sc_conn_release(conn, sc_buf_size(&call->in) + sc_buf_size(&call->out));
   if (conn->n_spare >= MAX_SPARE_CALLS) {
     call_free(call);
     return;
@@ -120,7 +122,7 @@ static ssize_t read_reply(nghttp2_session *session, int32_t id, uint8_t *into, s
   if (count > 0) {
     memcpy(into, ready.data, count);
     sc_buf_take(&call->out, count);
-    call->conn->held -= count;
+    sc_conn_release(call->conn, count);
   }
   if (call->ending && sc_buf_size(&call->out) == 0) {
     nghttp2_nv fields[2];
@@ -164,7 +166,7 @@ int sc_call_reply(sc_call *call, sc_str message)
   if (rv < 0) return rv;
   sc_buf_append(&call->out, (sc_str){prefix, SC_PREFIX});
   sc_buf_append(&call->out, message);
-  call->conn->held += SC_PREFIX + message.len;
+  sc_conn_hold(call->conn, SC_PREFIX + message.len);
   sc_count(&call->conn->counts->replies, 1);
   call->replied = true;
   return respond(call);

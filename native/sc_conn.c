@@ -4,6 +4,8 @@
 
 enum { MAX_TRACESTATE = 512 };
 
+static const sc_status going = {SC_GRPC_UNAVAILABLE, "the server is going"};
+
 static const uint64_t token_ns = UINT64_C(1000000000) / SC_CONN_RESETS_PER_S;
 
 /* ---- what comes in -------------------------------------------------------------------------- */
@@ -12,6 +14,10 @@ static int begin_headers(nghttp2_session *session, const nghttp2_frame *frame, v
 {
   sc_conn *conn = user_data;
   if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+  if (sc_conn_is_greedy(conn)) {
+    sc_count(&conn->counts->refused, 1);
+    return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+  }
   sc_call *call = sc_call_new(conn, frame->hd.stream_id);
   if (!call) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
   sc_count(&conn->counts->calls, 1);
@@ -26,15 +32,20 @@ static const sc_method *find_method(const sc_conn *conn, sc_str path)
   return NULL;
 }
 
-static void keep_trace(sc_call *call, sc_str name, sc_str value)
+static int keep_trace(sc_call *call, sc_str name, sc_str value)
 {
-  if (!call->conn->options->keep_trace) return;
-  bool parent = sc_str_eq(name, SC_LITERAL("traceparent")) && value.len == SC_TRACEPARENT;
+  if (!call->conn->options->keep_trace) return 0;
   size_t held = sc_buf_size(&call->trace);
-  if (parent && held == 0) sc_buf_append(&call->trace, value);
+  if (sc_str_eq(name, SC_LITERAL("traceparent")) && held == 0) {
+    /* A version to come may say more behind it (W3C Trace Context 3.2.4); what it must not say, sc_sampling.c sees. */
+    bool longer = value.len > SC_TRACEPARENT && value.data[SC_TRACEPARENT] == '-' && !sc_str_starts(value, SC_LITERAL("00"));
+    if (longer) value.len = SC_TRACEPARENT;
+    return value.len == SC_TRACEPARENT ? sc_buf_append(&call->trace, value) : 0;
+  }
   /* A tracestate that comes first or is too long is left out, as W3C Trace Context 3.3.1.5 allows. */
   if (sc_str_eq(name, SC_LITERAL("tracestate")) && held == SC_TRACEPARENT && value.len <= MAX_TRACESTATE)
-    sc_buf_append(&call->trace, value);
+    return sc_buf_append(&call->trace, value);
+  return 0;
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name_at,
@@ -47,6 +58,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
   if (!call || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
   sc_str name = {name_at, name_len}, value = {value_at, value_len};
   call->header_bytes += name_len + value_len + 32;
+  int rv = 0;
   switch (name_len) {
   case 5:
     if (sc_str_eq(name, SC_LITERAL(":path"))) call->method = find_method(conn, value);
@@ -55,10 +67,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     if (sc_str_eq(name, SC_LITERAL(":method"))) call->posted = sc_str_eq(value, SC_LITERAL("POST"));
     break;
   case 10:
-    if (name_at[0] == 't') keep_trace(call, name, value);
-    break;
   case 11:
-    if (name_at[0] == 't') keep_trace(call, name, value);
+    if (name_at[0] == 't') rv = keep_trace(call, name, value);
     break;
   case 12:
     if (sc_str_eq(name, SC_LITERAL("content-type")))
@@ -70,7 +80,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     break;
   default: break;
   }
-  return 0;
+  return rv < 0 ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
 }
 
 static int judge_headers(sc_call *call)
@@ -81,6 +91,8 @@ static int judge_headers(sc_call *call)
   if (call->header_bytes > SC_CONN_MAX_HEADERS)
     return sc_call_end_as(call, (sc_status){SC_GRPC_RESOURCE_EXHAUSTED, "too many or too long headers"}, "431");
   if (!call->method) return sc_call_end_as(call, (sc_status){SC_GRPC_UNIMPLEMENTED, "unknown method"}, "200");
+  /* It came before the peer heard that we go. */
+  if (call->method->endless && call->conn->draining) return sc_call_end_as(call, going, "200");
   return 0;
 }
 
@@ -118,7 +130,7 @@ static int take_data(sc_call *call, sc_str bytes)
   bool kept = sc_buf_size(&call->in) > 0;
   if (kept) {
     if (sc_buf_append(&call->in, bytes) < 0) return SC_ERR_NOMEM;
-    conn->held += bytes.len;
+    sc_conn_hold(conn, bytes.len);
     bytes = sc_buf_view(&call->in);
   }
   size_t before = bytes.len;
@@ -128,11 +140,20 @@ static int take_data(sc_call *call, sc_str bytes)
   if (call->ending) bytes = (sc_str){NULL, 0};
   if (kept) {
     sc_buf_take(&call->in, before - bytes.len);
-    conn->held -= before - bytes.len;
+    sc_conn_release(conn, before - bytes.len);
     return 0;
   }
-  conn->held += bytes.len;
-  return sc_buf_append(&call->in, bytes);
+  if (sc_buf_append(&call->in, bytes) < 0) return SC_ERR_NOMEM;
+  sc_conn_hold(conn, bytes.len);
+  return 0;
+}
+
+/* Says so, and then nothing more. */
+static int break_off(sc_conn *conn)
+{
+  if (conn->parting) return 0;
+  conn->parting = true;
+  return nghttp2_session_terminate_session(conn->session, NGHTTP2_ENHANCE_YOUR_CALM) == 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
@@ -143,11 +164,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
   sc_call *call = nghttp2_session_get_stream_user_data(session, id);
   if (!call || call->ending) return 0;
   if (take_data(call, (sc_str){data, len}) < 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
-  if (conn->held > SC_CONN_MAX_HELD) {
-    sc_count(&conn->counts->protocol_errors, 1);
-    nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
-  }
-  return 0;
+  return sc_conn_is_greedy(conn) ? break_off(conn) : 0;
 }
 
 static int peer_ended(sc_call *call)
@@ -162,6 +179,8 @@ static int peer_ended(sc_call *call)
 /* The peer has heard that we go: from here on it opens no more calls, and the last word may follow. */
 static int say_goodbye(sc_conn *conn)
 {
+  if (conn->parting) return 0;
+  conn->parting = true;
   return nghttp2_submit_goaway(conn->session, NGHTTP2_FLAG_NONE,
                                nghttp2_session_get_last_proc_stream_id(conn->session), NGHTTP2_NO_ERROR,
                                NULL, 0);
@@ -186,7 +205,9 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 /* Whoever still sends to a call that has ended is told to stop; no error (RFC 9113 8.1). */
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
-  (void)user_data;
+  sc_conn *conn = user_data;
+  if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
+    sc_count(&conn->counts->protocol_errors, 1);
   if (frame->hd.type != NGHTTP2_HEADERS || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
   sc_call *call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
   if (!call || call->half_closed) return 0;
@@ -194,16 +215,14 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *u
 }
 
 /* A reset of a call that had no answer is work thrown away: a peer we do not trust has a budget for it. */
-static void count_reset(sc_conn *conn)
+static int count_reset(sc_conn *conn)
 {
   sc_count(&conn->counts->resets_unanswered, 1);
-  if (conn->options->trusted) return;
+  if (conn->options->trusted) return 0;
   const uint64_t full = SC_CONN_RESETS_BURST * token_ns;
   uint64_t spent = conn->reset_tokens_ns > conn->now_ns ? conn->reset_tokens_ns : conn->now_ns;
   conn->reset_tokens_ns = spent + token_ns;
-  if (conn->reset_tokens_ns - conn->now_ns <= full) return;
-  sc_count(&conn->counts->protocol_errors, 1);
-  nghttp2_session_terminate_session(conn->session, NGHTTP2_ENHANCE_YOUR_CALM);
+  return conn->reset_tokens_ns - conn->now_ns <= full ? 0 : break_off(conn);
 }
 
 static int on_close(nghttp2_session *session, int32_t id, uint32_t error_code, void *user_data)
@@ -212,9 +231,9 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t error_code, v
   sc_call *call = nghttp2_session_get_stream_user_data(session, id);
   if (!call) return 0;
   nghttp2_session_set_stream_user_data(session, id, NULL);
-  if (error_code != NGHTTP2_NO_ERROR && !call->replied && !call->ending) count_reset(conn);
+  bool wasted = error_code != NGHTTP2_NO_ERROR && !call->replied && !call->ending;
   sc_call_del(call);
-  return 0;
+  return wasted ? count_reset(conn) : 0;
 }
 
 /* ---- the connection ------------------------------------------------------------------------- */
@@ -283,13 +302,15 @@ int sc_conn_input(sc_conn *conn, sc_str bytes, uint64_t now_ns)
   conn->now_ns = now_ns;
   ssize_t taken = nghttp2_session_mem_recv(conn->session, bytes.data, bytes.len);
   if (taken == (ssize_t)bytes.len && !conn->failed) return 0;
+  conn->failed = true; /* nghttp2 asks for an end without another call (nghttp2_session_mem_recv(3)) */
+  if (taken != NGHTTP2_ERR_BAD_CLIENT_MAGIC && taken != NGHTTP2_ERR_FLOODED) return SC_ERR_NOMEM;
   sc_count(&conn->counts->protocol_errors, 1);
   return SC_ERR_MALFORMED;
 }
 
 int sc_conn_output(sc_conn *conn, sc_buf *out, size_t limit)
 {
-  while (sc_buf_size(out) < limit) {
+  while (!conn->failed && sc_buf_size(out) < limit) {
     const uint8_t *data;
     ssize_t len = nghttp2_session_mem_send(conn->session, &data);
     if (len == 0) break;
@@ -304,7 +325,7 @@ void sc_conn_drain(sc_conn *conn)
   conn->draining = true;
   for (sc_call *call = conn->calls; call; call = call->next)
     if (call->method && call->method->endless)
-      sc_call_end(call, (sc_status){SC_GRPC_UNAVAILABLE, "the server is going"});
+      sc_call_end(call, going);
   if (nghttp2_submit_shutdown_notice(conn->session) != 0 ||
       nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, NULL) != 0)
     conn->failed = true;

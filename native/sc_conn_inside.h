@@ -31,8 +31,29 @@ struct sc_conn {
   size_t held;
   uint64_t now_ns;
   uint64_t reset_tokens_ns; /* a token bucket, in nanoseconds of refill */
-  bool greeted, draining, failed;
+  bool greeted, draining, parting, failed; /* parting: the last GOAWAY is said, or the connection is broken off */
 };
+
+/* Every byte that a call keeps is held, and released with it. */
+static inline void sc_conn_hold(sc_conn *conn, size_t bytes)
+{
+  conn->held += bytes;
+  sc_count(&conn->counts->held, bytes);
+}
+
+static inline void sc_conn_release(sc_conn *conn, size_t bytes)
+{
+  conn->held -= bytes;
+  sc_count(&conn->counts->held, 0 - (uint64_t)bytes);
+}
+
+/* Whether it holds more than a peer may make us hold, be it alone or together with the others. */
+static inline bool sc_conn_is_greedy(const sc_conn *conn)
+{
+  return conn->held > SC_CONN_MAX_HELD ||
+         (conn->counts->held > SC_CONN_MAX_POOL &&
+          conn->held + conn->n_calls * SC_CONN_CALL_COST > SC_CONN_FAIR_SHARE);
+}
 
 /* A call that begins, or NULL without memory. */
 sc_call *sc_call_new(sc_conn *conn, int32_t id);

@@ -7,9 +7,9 @@
 
 #include "sc_server_inside.h"
 
-enum { ACCEPT_AT_ONCE = 64 };
-
 /* ---- new connections ------------------------------------------------------------------------ */
+
+enum { ACCEPT_AT_ONCE = 64 };
 
 static void hand_over(sc_server *server, sc_worker *acceptor, int fd)
 {
@@ -26,29 +26,32 @@ static void hand_over(sc_server *server, sc_worker *acceptor, int fd)
   if (!room) close(fd);
 }
 
-/* No descriptor is left: the peer is let in and out, or it would be announced again at once, forever. */
-static void turn_away(sc_server *server, sc_worker *acceptor)
+/* No descriptor is left: the peer is let in and out. False: another thread was faster at taking the spare one. */
+static bool turn_away(sc_server *server, sc_worker *acceptor)
 {
-  close(server->spare);
+  if (server->spare >= 0) close(server->spare);
   int fd = accept4(server->options.listener, NULL, NULL, SOCK_CLOEXEC);
+  bool out_of_descriptors = fd < 0 && (errno == EMFILE || errno == ENFILE);
   if (fd >= 0) close(fd);
   server->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  sc_count(&acceptor->rejected, 1);
+  if (fd >= 0) sc_count(&acceptor->rejected, 1);
+  return !out_of_descriptors;
 }
 
-void sc_server_accept(sc_worker *w)
+int sc_server_accept(sc_worker *acceptor)
 {
-  sc_server *server = w->server;
+  sc_server *server = acceptor->server;
   for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
     int fd = accept4(server->options.listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-      hand_over(server, w, fd);
+      hand_over(server, acceptor, fd);
     } else if (errno == EMFILE || errno == ENFILE) {
-      turn_away(server, w);
+      if (!turn_away(server, acceptor)) return -1;
     } else if (errno != EINTR && errno != ECONNABORTED) {
-      return;
+      return errno == EAGAIN ? 0 : -1;
     }
   }
+  return 1;
 }
 
 static void wake_all(sc_server *server)
@@ -106,10 +109,14 @@ void sc_server_set_serving(sc_server *server, bool serving)
   wake_all(server);
 }
 
+/* Goes on where it took the last one, so that no ring waits for another. */
 bool sc_server_take_sample(sc_server *server, sc_sample *out)
 {
-  for (size_t i = 0; i < server->options.n_threads; i++)
-    if (server->workers[i]->extproc.ring && sc_ring_take(server->workers[i]->extproc.ring, out)) return true;
+  if (!server->options.sampling.on) return false;
+  for (size_t i = 0; i < server->options.n_threads; i++) {
+    server->sampled = (server->sampled + 1) % server->options.n_threads;
+    if (sc_ring_take(server->workers[server->sampled]->extproc.ring, out)) return true;
+  }
   return false;
 }
 
@@ -120,11 +127,15 @@ void sc_server_drain(sc_server *server)
   wake_all(server);
 }
 
+/* A worker that has yet to hear of the drain may have somebody at its door. */
 size_t sc_server_open_connections(const sc_server *server)
 {
   size_t all = 0;
-  for (size_t i = 0; i < server->options.n_threads; i++)
-    all += __atomic_load_n(&server->workers[i]->n_peers, __ATOMIC_ACQUIRE);
+  for (size_t i = 0; i < server->options.n_threads; i++) {
+    const sc_worker *w = server->workers[i];
+    all += sc_flag(&server->draining) && !sc_flag(&w->drained);
+    all += __atomic_load_n(&w->n_peers, __ATOMIC_ACQUIRE);
+  }
   return all;
 }
 

@@ -14,10 +14,10 @@ typedef struct sc_peer {
   struct sc_peer *previous, *next;
   sc_conn *conn;
   sc_buf out;
-  uint64_t since_ns; /* it was opened, or wrote something */
+  uint64_t since_ns; /* it was opened, wrote something, or began to wait */
   int fd;
   bool writing; /* waits for the socket to take more, and reads nothing meanwhile */
-  bool closing; /* nothing more is to be read */
+  bool leaving; /* everything is said: only the peer's end of it is awaited */
 } sc_peer;
 
 typedef struct {
@@ -31,7 +31,7 @@ typedef struct {
   pthread_mutex_t lock;  /* for the inbox: once per connection */
   int inbox[SC_MAX_CONNECTIONS];
   size_t n_inbox;
-  bool drained;
+  bool drained, closed_door; /* the door: nobody is let in until the next tick */
   sc_conn_options options;
   sc_method methods[SC_MAX_METHODS];
   sc_extproc extproc;
@@ -46,6 +46,7 @@ struct sc_server {
   sc_server_options options;
   sc_shelf shelf;
   bool serving, draining, stopping;
+  size_t sampled; /* the worker of the latest sample */
   int spare; /* given up for a moment to turn away whoever comes when no descriptor is left */
   sc_worker *workers[];
 };
@@ -69,7 +70,8 @@ void sc_worker_wake(sc_worker *worker);
 /* Takes a connection for this worker; false if it has no room. */
 bool sc_worker_give(sc_worker *worker, int fd);
 
-/* Lets in who waits at the door; called on the first worker's thread. */
-void sc_server_accept(sc_worker *acceptor);
+/* Lets in who waits at the door; called on the first worker's thread. 0: nobody is left, 1: somebody may be, -1: somebody
+ * is whom we cannot let in. */
+int sc_server_accept(sc_worker *acceptor);
 
 #endif

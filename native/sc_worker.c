@@ -1,5 +1,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -12,7 +14,7 @@
 #include "sc_server_inside.h"
 
 enum { WRITE_BYTES = 64 << 10, KEEP_OUTPUT = 64 << 10, MAX_EVENTS = 64, TICK_MS = 1000 };
-static const uint64_t greeting_ns = 10 * UINT64_C(1000000000), stall_ns = 20 * UINT64_C(1000000000);
+static const uint64_t greeting_ns = UINT64_C(10000000000), stall_ns = UINT64_C(20000000000), leave_ns = UINT64_C(2000000000);
 
 static uint64_t now_ns(void)
 {
@@ -34,52 +36,67 @@ static void peer_del(sc_worker *w, sc_peer *p)
   __atomic_sub_fetch(&w->n_peers, 1, __ATOMIC_RELEASE);
 }
 
-static void watch(sc_worker *w, sc_peer *p, bool writing)
+/* False: the kernel will not tell us of it any more. */
+static bool watch(sc_worker *w, sc_peer *p, bool writing)
 {
-  if (p->writing == writing) return;
+  if (p->writing == writing) return true;
   p->writing = writing;
+  p->since_ns = w->tick_ns;
   struct epoll_event event = {.events = writing ? EPOLLOUT : EPOLLIN, .data.ptr = p};
-  if (epoll_ctl(w->epoll, EPOLL_CTL_MOD, p->fd, &event) < 0) p->closing = true;
+  return epoll_ctl(w->epoll, EPOLL_CTL_MOD, p->fd, &event) == 0;
 }
 
-/* Writes as much as the socket takes. False: the connection is gone. */
-static bool flush(sc_worker *w, sc_peer *p)
+/* To close now would take the last words from a peer that is writing itself: its kernel would report a reset before, or
+ * instead of, them. So it is told that nothing more comes, and closes first. */
+static bool leave(sc_worker *w, sc_peer *p)
+{
+  p->leaving = true;
+  p->since_ns = w->tick_ns;
+  return watch(w, p, false) && shutdown(p->fd, SHUT_WR) == 0;
+}
+
+/* Writes until nothing is left or the socket takes no more. False: the connection is beyond help. */
+static bool write_out(sc_worker *w, sc_peer *p)
 {
   for (;;) {
-    if (sc_conn_output(p->conn, &p->out, WRITE_BYTES) < 0) break;
+    if (sc_conn_output(p->conn, &p->out, WRITE_BYTES) < 0) return false;
     sc_str ready = sc_buf_view(&p->out);
-    if (ready.len == 0) {
-      if (p->closing || sc_conn_done(p->conn)) break;
-      watch(w, p, false);
-      return true;
-    }
+    if (ready.len == 0) return sc_conn_done(p->conn) ? leave(w, p) : watch(w, p, false);
     ssize_t sent = send(p->fd, ready.data, ready.len, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0 && errno != EAGAIN) break;
+    if (sent < 0 && errno != EAGAIN) return false;
     if (sent > 0) {
       sc_buf_take(&p->out, (size_t)sent);
       if (sc_buf_size(&p->out) == 0) sc_buf_reset(&p->out, KEEP_OUTPUT);
       p->since_ns = w->tick_ns;
     }
-    if (sent < (ssize_t)ready.len) {
-      watch(w, p, true);
-      return true;
-    }
+    if (sent < (ssize_t)ready.len) return watch(w, p, true);
   }
-  peer_del(w, p);
-  return false;
+}
+
+static void flush(sc_worker *w, sc_peer *p)
+{
+  if (!p->leaving && !write_out(w, p)) peer_del(w, p);
 }
 
 static void receive(sc_worker *w, sc_peer *p)
 {
   ssize_t len = recv(p->fd, w->input, sizeof w->input, MSG_DONTWAIT);
   if (len < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (len <= 0) {
+  if (len > 0 && p->leaving) return;
+  if (len <= 0 || sc_conn_input(p->conn, (sc_str){w->input, (size_t)len}, now_ns()) < 0)
     peer_del(w, p);
-    return;
-  }
-  if (sc_conn_input(p->conn, (sc_str){w->input, (size_t)len}, now_ns()) < 0) p->closing = true;
-  flush(w, p);
+  else
+    flush(w, p);
+}
+
+/* Of a TCP peer: an answer does not wait for the acknowledgement of the one before, and who is gone without a word is found
+ * out. A refusal costs time, not correctness. */
+static void set_options(int fd)
+{
+  int on = 1;
+  (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 
 static void adopt(sc_worker *w, int fd)
@@ -87,7 +104,8 @@ static void adopt(sc_worker *w, int fd)
   sc_peer *p = calloc(1, sizeof *p);
   if (!p || sc_conn_new(&p->conn, &w->options, &w->conns) < 0) goto fail;
   p->fd = fd;
-  p->since_ns = now_ns();
+  p->since_ns = w->tick_ns;
+  if (!w->server->options.trusted) set_options(fd);
   struct epoll_event event = {.events = EPOLLIN, .data.ptr = p};
   if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) < 0) goto fail;
   p->next = w->peers;
@@ -125,14 +143,24 @@ static void flush_all(sc_worker *w)
   }
 }
 
+/* Whether the kernel tells of those who wait at the door. */
+static void open_door(sc_worker *w, bool open)
+{
+  struct epoll_event event = {.events = open ? EPOLLIN : 0, .data.ptr = w->server};
+  int rv = epoll_ctl(w->epoll, EPOLL_CTL_MOD, w->server->options.listener, &event);
+  w->closed_door = !open || rv < 0; /* what failed is tried again */
+}
+
+/* Who was at the door before it closes has a connection, and is told on it. */
 static void drain(sc_worker *w)
 {
-  w->drained = true;
   if (w->number == 0) {
-    epoll_ctl(w->epoll, EPOLL_CTL_DEL, w->server->options.listener, NULL);
+    while (sc_server_accept(w) > 0) continue;
     close(w->server->options.listener);
+    take_inbox(w);
   }
   for (sc_peer *p = w->peers; p; p = p->next) sc_conn_drain(p->conn);
+  sc_raise(&w->drained, true);
 }
 
 /* What others asked for since the last time. */
@@ -146,15 +174,21 @@ static void obey(sc_worker *w)
   flush_all(w);
 }
 
-/* Peers that never greet, or that take nothing of what they asked for. */
+static bool is_overdue(const sc_worker *w, const sc_peer *p)
+{
+  uint64_t age = w->tick_ns - p->since_ns;
+  if (p->leaving) return age > leave_ns;
+  return (!sc_conn_greeted(p->conn) && age > greeting_ns) || (p->writing && age > stall_ns);
+}
+
+/* Peers that never greet, that take nothing of what they asked for, or that do not close. */
 static void tick(sc_worker *w)
 {
+  if (w->closed_door && !w->drained) open_door(w, true);
   for (sc_peer *p = w->peers, *next; p; p = next) {
     next = p->next;
-    uint64_t age = w->tick_ns - p->since_ns;
-    bool late = !sc_conn_greeted(p->conn) && age > greeting_ns;
-    if (w->tick_ns < p->since_ns || (!late && !(p->writing && age > stall_ns))) continue;
-    sc_count(&w->stalled, 1);
+    if (!is_overdue(w, p)) continue;
+    if (!p->leaving) sc_count(&w->stalled, 1);
     peer_del(w, p);
   }
 }
@@ -164,7 +198,8 @@ static void on_event(sc_worker *w, const struct epoll_event *event)
   if (event->data.ptr == w) {
     obey(w);
   } else if (event->data.ptr == w->server) {
-    sc_server_accept(w);
+    /* Without that it would be announced again at once, for ever. */
+    if (sc_server_accept(w) < 0) open_door(w, false);
   } else {
     sc_peer *p = event->data.ptr;
     if (event->events & EPOLLOUT)
