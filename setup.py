@@ -88,7 +88,8 @@ def extension(name: str, glue: str, sources: list[str], libraries: list[tuple[st
 
 # What the transport adds to the core; whatever else stands in native/ is the core.
 TRANSPORT = [
-    "buf", "call", "conn", "edition", "extproc", "health", "ring", "sampling", "server", "worker",
+    "buf", "call", "conn", "edition", "extproc", "health", "mem", "ring", "sampling", "server",
+    "worker",
 ]  # fmt: skip
 
 

@@ -253,7 +253,8 @@ static int open_session(sc_conn *conn)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
     nghttp2_option_set_no_closed_streams(option, 1);
     nghttp2_option_set_stream_reset_rate_limit(option, UINT64_MAX, UINT64_MAX);
-    rv = nghttp2_session_server_new3(&conn->session, callbacks, conn, option, (nghttp2_mem *)conn->options->mem);
+    nghttp2_mem mem = sc_mem(&conn->blocks);
+    rv = nghttp2_session_server_new3(&conn->session, callbacks, conn, option, &mem);
   }
   nghttp2_option_del(option);
   nghttp2_session_callbacks_del(callbacks);
@@ -281,6 +282,7 @@ int sc_conn_new(sc_conn **out, const sc_conn_options *options, sc_conn_counts *c
   conn->options = options;
   conn->counts = counts;
   if (open_session(conn) != 0 || greet(conn) != 0) {
+    conn->failed = true;
     sc_conn_del(conn);
     return SC_ERR_NOMEM;
   }
@@ -292,7 +294,8 @@ void sc_conn_del(sc_conn *conn)
 {
   if (!conn) return;
   while (conn->calls) sc_call_del(conn->calls);
-  nghttp2_session_del(conn->session);
+  if (!conn->failed) nghttp2_session_del(conn->session);
+  sc_mem_free_all(&conn->blocks); /* none is left, unless it failed */
   sc_call_free_spare(conn);
   free(conn);
 }
@@ -314,7 +317,7 @@ int sc_conn_output(sc_conn *conn, sc_buf *out, size_t limit)
     const uint8_t *data;
     ssize_t len = nghttp2_session_mem_send(conn->session, &data);
     if (len == 0) break;
-    if (len < 0 || sc_buf_append(out, (sc_str){data, (size_t)len}) < 0) return SC_ERR_NOMEM;
+    conn->failed = len < 0 || sc_buf_append(out, (sc_str){data, (size_t)len}) < 0;
   }
   return conn->failed ? SC_ERR_NOMEM : 0;
 }

@@ -29,9 +29,8 @@ enum {
 typedef struct {
   const sc_method *methods;
   size_t n_methods;
-  bool trusted;          /* resets of unanswered calls are not limited */
-  bool keep_trace;       /* keep traceparent and tracestate */
-  const nghttp2_mem *mem; /* NULL: malloc */
+  bool trusted;    /* resets of unanswered calls are not limited */
+  bool keep_trace; /* keep traceparent and tracestate */
 } sc_conn_options;
 
 /* What happened, for whoever counts; shared by the connections of a thread. `held` is no count but a level: the bytes

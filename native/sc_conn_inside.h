@@ -3,6 +3,7 @@
 #define SC_CONN_INSIDE_H
 
 #include "sc_conn.h"
+#include "sc_mem.h"
 
 enum { SC_PREFIX = 5, SC_TRACEPARENT = 55 };
 
@@ -24,6 +25,7 @@ struct sc_call {
 
 struct sc_conn {
   nghttp2_session *session;
+  sc_block *blocks; /* the session's memory */
   const sc_conn_options *options;
   sc_conn_counts *counts;
   sc_call *calls, *spare;
