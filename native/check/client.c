@@ -36,7 +36,7 @@ client_call *client_open(client *c, const char *path, sc_str message, call_manne
   nghttp2_nv headers[] = {HEADER(":method", "POST"), HEADER(":scheme", "http"), HEADER(":path", path),
                           HEADER(":authority", "sidecar"), HEADER("te", "trailers"),
                           HEADER("content-type", "application/grpc"),
-                          HEADER("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+                          HEADER("traceparent", c->traceparent),
                           HEADER("tracestate", "a=1")};
   nghttp2_data_provider provider = {.source.ptr = call, .read_callback = read_message};
   call->id = nghttp2_submit_request(c->session, NULL, headers, sizeof headers / sizeof *headers, &provider, call);
@@ -145,6 +145,7 @@ client *client_new(uint32_t window)
   nghttp2_option *option;
   CHECK(c && nghttp2_session_callbacks_new(&callbacks) == 0 && nghttp2_option_new(&option) == 0);
   c->goaway_last = -1;
+  c->traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
   nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
   nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);

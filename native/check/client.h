@@ -41,6 +41,7 @@ struct client {
   uint32_t last_error;     /* of a GOAWAY */
   int32_t goaway_last;     /* -1: no final GOAWAY */
   bool greeted, going;     /* its SETTINGS came; a GOAWAY came: no new calls */
+  const char *traceparent; /* what every call says */
   const sc_str *expected;  /* NULL, or two answers one of which a decision must be */
 };
 
