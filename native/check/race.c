@@ -15,7 +15,7 @@
 
 enum { CLIENTS = 4, LANES = 2, PATIENCE_MS = 60000 };
 
-typedef enum { STEADY, AS_ENVOY, WATCHES, SLOW_READER, WELL_BEHAVED, RESETS_EARLY = WELL_BEHAVED, GARBLES, CUTS, DEAF, MANNERS } manner;
+typedef enum { STEADY, AS_ENVOY, WATCHES, SLOW_READER, WELL_BEHAVED, RESETS_EARLY = WELL_BEHAVED, GARBLES, CUTS, DEAF, MANNERS } conduct;
 
 typedef struct {
   pthread_t thread;
@@ -40,7 +40,7 @@ typedef struct {
   size_t to_open, at_once;
   uint64_t steps;
   int fd;
-  manner manner;
+  conduct manner;
   bool over; /* the peer is gone */
 } talk;
 
@@ -127,7 +127,7 @@ static bool goes_on(const talk *t)
   return c->n_waiting > 0 || (t->to_open > 0 && !c->going) || sc_buf_size(&t->out) > 0;
 }
 
-static void converse(visitor *self, lane *l, manner manner)
+static void converse(visitor *self, lane *l, conduct manner)
 {
   uint64_t generation;
   int fd = lane_connect(l, &generation);
@@ -155,7 +155,7 @@ static void *visit(void *argument)
   visitor *self = argument;
   while (!stopped()) {
     lane *l = &self->lanes[check_random(&self->random) % LANES];
-    converse(self, l, (manner)(check_random(&self->random) % MANNERS));
+    converse(self, l, (conduct)(check_random(&self->random) % MANNERS));
   }
   return NULL;
 }
