@@ -8,7 +8,7 @@ NATIVE := $(wildcard native/*) $(wildcard protos/canary/v1/*) setup.py pyproject
 T ?=
 BENCH ?=
 
-.PHONY: help setup build demo test lint fmt sanitize fuzz soak bench bench-core bench-peers bench-propagation clean
+.PHONY: $(shell awk -F: '/^[a-z-]+:.*\#\# /{print $$1}' Makefile)
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,7 +36,7 @@ lint: build  ## ruff, mypy --strict, import-linter, cython-lint, and our C with 
 	@.venv/bin/lint-imports --no-logo
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint native
 	@$(CC) -std=c11 -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror -O2 -fsyntax-only \
-	  -Inative -DFIXED='""' native/sc_*.c native/check/*.c
+	  -Inative -DFIXED='""' native/sc_*.c native/check/*.c bench/contenders/floor/floor.c
 
 fmt: build  ## format the Python code
 	@$(PY) -m ruff check --fix-only --quiet .
@@ -51,19 +51,34 @@ fuzz: build  ## libFuzzer on codec, table loader and transport (SECONDS=600 each
 soak: build  ## resident memory over a million requests with a swap every 100 ms (REQUESTS=1000000)
 	@$(MAKE) --no-print-directory -C native/check soak
 
-bench: build  ## all benchmarks, results under build/bench/ (QUICK=1: a look, no figures)
+bench: build  ## core, peers and propagation, results under build/bench/ (QUICK=1: a look, no figures)
 	@$(MAKE) --no-print-directory --keep-going -j1 bench-core bench-peers bench-propagation
 
-bench-core: build  ## ns per decision: the core, its twin, a plain hash
+bench-core: build  ## ns per decision and us per log entry: the core, its twins, their peers
 	@mkdir -p build/bench
-	@$(PY) -m pytest bench/test_core.py -q -p no:randomly --benchmark-enable --benchmark-columns=median,iqr,rounds \
+	@$(PY) -m pytest bench/test_core.py bench/test_outcomes.py -q -p no:randomly --benchmark-enable --benchmark-columns=median,iqr,rounds \
 	  --benchmark-json=build/bench/core.json $(if $(QUICK),--benchmark-max-time=0.05 --benchmark-min-rounds=2)
 
 bench-peers: build  ## what a decision costs behind a real Envoy, ours beside others (BENCH="--help" for more)
 	@$(PY) -m bench.harness $(if $(QUICK),--quick) $(BENCH)
 
+bench-peers-build: build  ## compile the contenders in C, C++, Go and Rust whose tools are here (minutes, once)
+	@$(PY) -m bench.contenders
+
+bench-churn: build  ## millions of requests while the weights move every 100 ms: not one may fail (20 minutes)
+	@$(PY) -m bench.churn $(if $(QUICK),--quick) $(BENCH)
+
+bench-scale: build  ## CPU and memory with 10,000 rollouts beside one, after a million requests each (10 minutes)
+	@$(PY) -m bench.scale $(if $(QUICK),--quick) $(BENCH)
+
 bench-propagation: build  ## how long old weights live on after a change
 	@$(PY) -m bench.propagation $(if $(QUICK),--quick)
+
+bench-guard: build  ## what the guard promises, simulated beside others' rules (QUICK=1: a look, no figures)
+	@$(PY) -m bench.guard $(if $(QUICK),--quick)
+
+bench-guard-aa: build  ## false rollbacks in 24 simulated hours of nothing wrong, 2,000 launches a cell (half an hour)
+	@$(PY) -m bench.guard.aa $(if $(QUICK),--launches 200 --hours 1)
 
 clean:  ## remove everything that was built, .venv included
 	rm -rf build dist .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks

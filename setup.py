@@ -11,9 +11,12 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent
-WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wstrict-prototypes"]
+WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow"]
+C_ONLY = ["-std=c11", "-Wstrict-prototypes"]
+CXX_ONLY = ["-std=c++17"]
 
 
 def flag(name: str) -> bool:
@@ -49,13 +52,13 @@ def pkg_config(package: str, debian: str) -> tuple[list[str], list[str]]:
         ]
     except (OSError, subprocess.CalledProcessError):
         raise SystemExit(
-            f"setup.py: {package} is missing. On Debian or Ubuntu: apt-get install {debian} pkg-config"
+            f"setup.py: {package} is missing: apt-get install {debian} pkg-config"
         ) from None
     return found[0], found[1]
 
 
 def flags() -> tuple[list[str], list[str]]:
-    compile_flags = ["-std=c11", *WARNINGS]
+    compile_flags = [*WARNINGS]
     link_flags = []
     if flag("CANARY_WERROR"):
         compile_flags += ["-Werror"]
@@ -70,7 +73,9 @@ def flags() -> tuple[list[str], list[str]]:
     return compile_flags, link_flags
 
 
-def extension(name: str, glue: str, sources: list[str], libraries: list[tuple[str, str]]) -> Extension:
+def extension(
+    name: str, glue: str, sources: list[str], libraries: list[tuple[str, str]]
+) -> Extension:
     compile_flags, link_flags = flags()
     for package, debian in libraries:
         cflags, libs = pkg_config(package, debian)
@@ -81,36 +86,54 @@ def extension(name: str, glue: str, sources: list[str], libraries: list[tuple[st
         [glue, *sources],
         depends=sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/*.[hp]*")),
         include_dirs=["native"],
+        libraries=["stdc++", "m"],
         extra_compile_args=compile_flags,
         extra_link_args=link_flags,
     )
 
 
+# Of the core: regular expressions, and the HMAC of force tokens.
+LIBRARIES = [("re2", "libre2-dev"), ("libcrypto", "libssl-dev")]
 # What the transport adds to the core; whatever else stands in native/ is the core.
 TRANSPORT = [
-    "buf", "call", "conn", "edition", "extproc", "health", "mem", "ring", "sampling", "server",
-    "worker",
-]  # fmt: skip
+    *["als", "buf", "call", "conn", "edition", "extproc", "health", "mem", "ring", "sampling"],
+    *["server", "worker"],
+]
 
 
 def extensions() -> list[Extension]:
-    """The core, and the transport with a copy of the core's C: a table made by one is read by the other."""
+    """The core, and the transport with a copy of its C, to read the tables that the core made."""
     transport = [f"native/sc_{noun}.c" for noun in TRANSPORT]
-    every = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c"))
+    every = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c*"))
     core = [path for path in every if path not in transport]
     return [
-        extension("sidecar.routing._native", "native/core.pyx", core, []),
+        extension("sidecar.routing._native", "native/core.pyx", core, LIBRARIES),
         extension(
             "sidecar.extproc._transport",
             "native/transport.pyx",
             every,
-            [("libnghttp2", "libnghttp2-dev")],
+            [*LIBRARIES, ("libnghttp2", "libnghttp2-dev")],
         ),
     ]
 
 
+class BuildNative(build_ext):
+    """One extension in two languages: each source with the flags of its own."""
+
+    def build_extensions(self) -> None:
+        compile_one = self.compiler._compile
+
+        def by_language(obj, src, ext, cc_args, extra, pp_opts):  # noqa: PLR0913 - setuptools' own
+            flags = CXX_ONLY if src.endswith(".cc") else C_ONLY
+            compile_one(obj, src, ext, cc_args, [*flags, *extra], pp_opts)
+
+        self.compiler._compile = by_language
+        super().build_extensions()
+
+
 compile_protos()
 setup(
+    cmdclass={"build_ext": BuildNative},
     ext_modules=cythonize(
         extensions(),
         build_dir="build/cython",

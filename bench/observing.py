@@ -1,16 +1,16 @@
 """What watching costs: CPU of one ext_proc exchange in the sidecar, by what is watched.
 
-    python -m bench.observing [--exchanges 1500] [--rounds 5]
+    python -m bench.observing [--engine native] [--exchanges 30000] [--rate 0] [--rounds 5]
 
-The same `canary up` several times over, each asked over its own Unix socket by one gRPC client, in
+The same `canary up` several times over, each asked by h2load over its own Unix socket, in
 interleaved rounds; CPU is the kernel's, all threads included (export too). `off, again` is `off`
 under another name: what it shows is noise. A second table times the parts by themselves.
 """
 
 import argparse
-import asyncio
 import random
 import socket
+import subprocess
 import sys
 import tempfile
 import time
@@ -30,7 +30,6 @@ from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.service.ext_proc import v3 as ext_proc
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 
 from bench.harness.meter import usage
@@ -38,20 +37,21 @@ from bench.lab.process import Child, wait_until
 from bench.lab.stack import EXAMPLES, installed_canary
 from sidecar.extproc import SERVICE
 from sidecar.extproc.engine import BOUNDS_NS
-from sidecar.telemetry.tracing import RootIds, Tracing
+from sidecar.telemetry.tracing import Tracing
 
 AT_ONCE = 16
+# What was sampled has been exported by then.
+EXPORTED_S = 0.5
 REPEATS = 20_000
 NOT_SAMPLED, SAMPLED = "00", "01"
 
 
 @dataclass
 class Row:
-    """One way to watch; all calls have a traceparent, this share of them a sampled one."""
+    """One way to watch; `sampled` of the calls, none of which has a parent; None: no traces."""
 
     name: str
-    sampled: float = 0.0
-    traces: bool = False
+    sampled: float | None = None
     metrics: bool = False
     socket: Path = Path()
     port: int = 0
@@ -59,14 +59,14 @@ class Row:
     us: list[float] = field(default_factory=list)
 
 
-ROWS = (
-    ("off", 0.0, False, False),
-    ("off, again", 0.0, False, False),
-    ("metrics", 0.0, False, True),
-    ("traces, none sampled", 0.0, True, False),
-    ("traces, 10 % sampled", 0.1, True, False),
-    ("traces, all sampled", 1.0, True, False),
-    ("metrics, traces, 10 % sampled", 0.1, True, True),
+ROWS: tuple[tuple[str, float | None, bool], ...] = (
+    ("off", None, False),
+    ("off, again", None, False),
+    ("metrics", None, True),
+    ("traces, none sampled", 0.0, False),
+    ("traces, 10 % sampled", 0.1, False),
+    ("traces, all sampled", 1.0, False),
+    ("metrics, traces, 10 % sampled", 0.1, True),
 )
 
 
@@ -90,57 +90,63 @@ def collector() -> Iterator[int]:
         server.stop(0).wait()
 
 
-def start(row: Row, work: Path, collected_at: int) -> Child:
+def start(row: Row, work: Path, collected_at: int, engine: str) -> Child:
     """Start the row's `canary up` and wait until it answers."""
     run, words = work / "r", []
     work.mkdir()
     row.socket = run / "ext_proc.sock"
     env = {"CANARY_RUN_DIR": str(run), "CANARY_STATE_DIR": str(work / "s")}
     env |= {"OTEL_METRICS_EXPORTER": "none", "OTEL_TRACES_EXPORTER": "none"}
-    if row.traces:
+    env |= {"OTEL_BSP_SCHEDULE_DELAY": "200"}
+    if row.sampled is not None:
         endpoint = f"http://127.0.0.1:{collected_at}"
         env |= {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint}
+        env |= {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio"}
+        env |= {"OTEL_TRACES_SAMPLER_ARG": str(row.sampled)}
     if row.metrics:
         row.port = _free_port()
         words = ["--metrics", f"127.0.0.1:{row.port}"]
-    argv = [*installed_canary(), "up", str(EXAMPLES / "chat-model.yaml"), *words]
+    argv = [*installed_canary(), "up", str(EXAMPLES / "chat-model.yaml")]
+    argv += ["--engine", engine, *words]
     child = row.child = Child("canary", argv, work, env=env)
     wait_until("a table", lambda: "table in force" in child.log.read_text(), alive=[child])
     return child
 
 
-async def ask(row: Row, exchanges: int) -> None:
-    """Ask so often, as Envoy does: one stream each, ended by the client once it has its answer."""
-    draw = random.Random(exchanges)
-    async with grpc.aio.insecure_channel(f"unix:{row.socket}") as channel:
-        process: Any = channel.stream_stream(f"/{SERVICE}/Process")
-        left = iter(range(exchanges))
+def ask(row: Row, exchanges: int, rate: int) -> None:
+    """Ask so often; `rate` a second, 0 for as fast as it goes."""
+    body = row.socket.with_name("message")
+    message = _message(exchanges)
+    body.write_bytes(b"\0" + len(message).to_bytes(4) + message)
+    command = ["h2load", "--base-uri", f"unix:{row.socket}", "--data", str(body)]
+    command += ["--header", "content-type: application/grpc", "--header", "te: trailers"]
+    command += ["--clients", "1", "--max-concurrent-streams", str(AT_ONCE)]
+    command += ["--requests", str(exchanges), *(["--rps", str(rate)] if rate else [])]
+    said = subprocess.run(
+        [*command, f"http://localhost/{SERVICE}/Process"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    if f"{exchanges} succeeded" not in said:
+        raise SystemExit(f"{row.name}: not every exchange succeeded\n{said}")
 
-        async def one_after_another() -> None:
-            for number in left:
-                call = process(metadata=_metadata(row, draw), timeout=20)
-                await call.write(_message(number))
-                await call.read()
-                call.cancel()
 
-        await asyncio.gather(*(one_after_another() for _ in range(AT_ONCE)))
-
-
-def measure(row: Row, exchanges: int) -> None:
+def measure(row: Row, exchanges: int, rate: int) -> None:
     """Add one round to the row; whoever has metrics is scraped once in it."""
     assert row.child
     before = usage([row.child.pid])
-    asyncio.run(ask(row, exchanges))
+    ask(row, exchanges, rate)
     if row.port:
         urlopen(f"http://127.0.0.1:{row.port}/metrics", timeout=10).read()
+    time.sleep(EXPORTED_S)
     row.us.append((usage([row.child.pid]) - before).cpu_ns / 1e3 / exchanges)
 
 
 def parts() -> dict[str, Callable[[], object]]:
     """What is done, or is not done because of what it costs, for every exchange."""
-    ids, buckets = RootIds(), [0] * (len(BOUNDS_NS) + 1)
-    sampler = ParentBasedTraceIdRatio(0.0)
-    tracing = Tracing(TracerProvider(sampler, id_generator=ids, shutdown_on_exit=False), ids)
+    buckets = [0] * (len(BOUNDS_NS) + 1)
+    tracing = Tracing(ParentBasedTraceIdRatio(0.0), lambda _: None)
     meter = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False).get_meter("bench")
     histogram, counter = meter.create_histogram("h"), meter.create_counter("c")
     said = {"canary.rollout": "chat-model", "canary.variant": "canary", "canary.reason": "weight"}
@@ -173,12 +179,6 @@ def show_parts() -> None:
         print(f"{name:32}{least * 1e6:8.2f}")
 
 
-def _metadata(row: Row, draw: random.Random) -> list[tuple[str, str]]:
-    flags = SAMPLED if draw.random() < row.sampled else NOT_SAMPLED
-    ids = f"{draw.getrandbits(128):032x}-{draw.getrandbits(64):016x}"
-    return [("traceparent", f"00-{ids}-{flags}")]
-
-
 def _message(number: int) -> bytes:
     headers = {":path": "/", ":authority": "localhost", "x-user-id": f"user-{number}"}
     values = [core.HeaderValue(key=k, raw_value=v.encode()) for k, v in headers.items()]
@@ -194,25 +194,27 @@ def _free_port() -> int:
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exchanges", type=int, default=1500, help="per row and round")
+    parser.add_argument("--engine", default="native")
+    parser.add_argument("--exchanges", type=int, default=30_000, help="per row and round")
+    parser.add_argument("--rate", type=int, default=0, help="a second; 0: as fast as it goes")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     rows = [Row(*row) for row in ROWS]
     with ExitStack() as ends, tempfile.TemporaryDirectory(prefix="cn") as folder:
         collected_at = ends.enter_context(collector())
         for number, row in enumerate(rows):
-            ends.callback(start(row, Path(folder) / str(number), collected_at).stop)
+            ends.callback(start(row, Path(folder) / str(number), collected_at, options.engine).stop)
         for row in rows:
-            asyncio.run(ask(row, options.exchanges // 4))
+            ask(row, options.exchanges // 4, options.rate)
         for _ in range(options.rounds):
             for row in random.sample(rows, len(rows)):
-                measure(row, options.exchanges)
+                measure(row, options.exchanges, options.rate)
         ends.close()
     print(f"{'CPU per exchange, µs':32}{'median':>8}{'least':>8}{'most':>8}{'added':>8}")
     for row in rows:
         # Round by round: what slowed a whole round down cancels.
         added = median(us - off for us, off in zip(row.us, rows[0].us, strict=True))
-        print(f"{row.name:32}{median(row.us):8.0f}{min(row.us):8.0f}{max(row.us):8.0f}{added:8.0f}")
+        print(f"{row.name:32}{median(row.us):8.2f}{min(row.us):8.2f}{max(row.us):8.2f}{added:8.2f}")
     show_parts()
     return 0
 

@@ -1,7 +1,9 @@
 # cython: freethreading_compatible = False
 """Glue between Python and the C core: check types, call C, turn error codes into exceptions."""
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from libc.string cimport memset
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.pycapsule cimport PyCapsule_New
@@ -21,20 +23,21 @@ cdef extern from "sc_answer.h" nogil:
     ctypedef struct sc_variant:
         sc_str name
 
+    ctypedef struct sc_split:
+        pass
+
     ctypedef struct sc_rollout:
         sc_str name
         const sc_variant *variants
+        sc_split split
         uint8_t n_variants
-
-    ctypedef enum sc_reason:
-        SC_REASONS
 
     ctypedef struct sc_decision:
         const sc_rollout *rollout
         uint64_t position
         uint64_t second
+        uint32_t reason
         uint8_t slot
-        sc_reason reason
 
     ctypedef struct sc_table:
         pass
@@ -50,23 +53,71 @@ cdef extern from "sc_answer.h" nogil:
         sc_decision *decisions
         size_t n_decisions
 
+    ctypedef struct sc_tally_cell:
+        const sc_rollout *rollout
+        uint32_t reason
+        uint8_t slot
+
     int sc_table_new(sc_table **out, sc_str data, const char **reason)
     void sc_table_del(sc_table *table)
     sc_str sc_table_version(const sc_table *table)
     uint32_t sc_table_len(const sc_table *table)
     const sc_rollout *sc_table_rollout(const sc_table *table, uint32_t at)
-    uint8_t sc_decide_slot(const sc_rollout *rollout, uint64_t position, uint64_t second)
+    uint8_t sc_decide_slot(
+        const sc_rollout *rollout, const sc_split *split, uint64_t position, uint64_t second)
     int sc_request_parse(sc_request *request, sc_str message)
-    sc_str sc_reason_name(sc_reason reason)
+    sc_str sc_reason_name(const sc_rollout *rollout, uint32_t reason)
+    int SC_TOKEN_REFUSALS
+    sc_str sc_token_refusal_name(int refusal)
     int sc_scratch_init(sc_scratch *scratch, const sc_table *table)
     uint64_t sc_scratch_tally(
-        const sc_scratch *scratch, const sc_rollout *rollout, uint8_t slot, sc_reason reason)
-    int sc_answer_decide(const sc_table *table, sc_scratch *scratch)
-    int sc_answer(const sc_table *table, sc_str message, sc_scratch *scratch, sc_str *out)
+        const sc_scratch *scratch, const sc_rollout *rollout, uint8_t slot, uint32_t reason)
+    uint64_t sc_scratch_refused(const sc_scratch *scratch, int why)
+    bint sc_tally_next(const sc_table *table, sc_tally_cell *cell)
+    int sc_answer_decide(const sc_table *table, int64_t now_s, sc_scratch *scratch)
+    int sc_answer(
+        const sc_table *table, sc_str message, int64_t now_s, sc_scratch *scratch, sc_str *out)
     void sc_scratch_free(sc_scratch *scratch)
 
 cdef extern from "sc_hash.h" nogil:
     sc_digest sc_hash(const sc_str *parts, size_t n_parts)
+
+
+cdef extern from "sc_rows.h" nogil:
+    enum:
+        SC_CELL_ERRORS
+        SC_CELLS
+
+    ctypedef enum sc_rows_count:
+        pass
+
+    ctypedef struct sc_rows:
+        pass
+
+    ctypedef struct sc_row:
+        uint32_t second
+        sc_str rollout
+        sc_str variant
+        sc_str version
+        sc_str segment
+        const uint64_t *sums
+        const uint32_t *counts
+
+    int sc_rows_new(sc_rows **out, uint8_t *memory, size_t len, size_t units)
+    void sc_rows_del(sc_rows *rows)
+    int sc_rows_know_version(sc_rows *rows, sc_str version)
+    int sc_rows_know_variant(sc_rows *rows, sc_str rollout, sc_str variant)
+    void sc_rows_take(sc_rows *rows, sc_str message, uint64_t now_us)
+    uint64_t sc_rows_counted(sc_rows *rows, sc_rows_count count)
+    uint64_t sc_rows_turn(sc_rows *rows)
+    int sc_rows_fold(sc_rows *rows, uint64_t number, size_t *at, const sc_row **out)
+    void sc_rows_release(sc_rows *rows, uint64_t number)
+    unsigned sc_bucket(uint64_t duration_us)
+
+
+# A time after every expiry: who does not say what time it is forces nothing.
+cdef enum:
+    NEVER = 1 << 62
 
 
 cdef inline sc_str view(bytes data) noexcept:
@@ -123,22 +174,25 @@ cdef class Table:
     def capsule(self) -> object:
         return PyCapsule_New(<void *>self.table, b"sc_table", NULL)
 
-    def answer(self, bytes message not None) -> bytes:
+    def answer(self, bytes message not None, int64_t now_s=NEVER) -> bytes:
         cdef sc_str out
         # The scratch is shared by all callers: the GIL is what keeps them apart.
-        check(sc_answer(self.table, view(message), &self.scratch, &out), "not a ProcessingRequest")
+        check(
+            sc_answer(self.table, view(message), now_s, &self.scratch, &out),
+            "not a ProcessingRequest")
         return copy(out)
 
     def slot_at(self, uint32_t at, uint64_t position, uint64_t second) -> int:
         if at >= sc_table_len(self.table):
             raise IndexError(at)
-        return sc_decide_slot(sc_table_rollout(self.table, at), position, second)
+        cdef const sc_rollout *rollout = sc_table_rollout(self.table, at)
+        return sc_decide_slot(rollout, &rollout.split, position, second)
 
-    def decide(self, bytes message not None) -> list[tuple[str, str, str, int, int]]:
+    def decide(self, bytes message not None, int64_t now_s=NEVER) -> list[tuple[str, str, str, int, int]]:
         check(sc_request_parse(&self.scratch.request, view(message)), "not a ProcessingRequest")
         if self.scratch.request.kind != SC_MESSAGE_REQUEST_HEADERS:
             return []
-        check(sc_answer_decide(self.table, &self.scratch), "")
+        check(sc_answer_decide(self.table, now_s, &self.scratch), "")
         found = []
         cdef size_t i
         cdef sc_decision *d
@@ -147,7 +201,7 @@ cdef class Table:
             found.append((
                 copy(d.rollout.name).decode(),
                 copy(d.rollout.variants[d.slot].name).decode(),
-                copy(sc_reason_name(d.reason)).decode(),
+                copy(sc_reason_name(d.rollout, d.reason)).decode(),
                 d.position,
                 d.second,
             ))
@@ -155,20 +209,113 @@ cdef class Table:
 
     def tally(self) -> dict[tuple[str, str, str], int]:
         counted = {}
-        cdef const sc_rollout *rollout
-        cdef uint32_t at
-        cdef uint8_t slot
-        cdef int reason
         cdef uint64_t count
-        for at in range(sc_table_len(self.table)):
-            rollout = sc_table_rollout(self.table, at)
-            for slot in range(rollout.n_variants):
-                for reason in range(SC_REASONS):
-                    count = sc_scratch_tally(&self.scratch, rollout, slot, <sc_reason>reason)
-                    if count > 0:
-                        counted[
-                            copy(rollout.name).decode(),
-                            copy(rollout.variants[slot].name).decode(),
-                            copy(sc_reason_name(<sc_reason>reason)).decode(),
-                        ] = count
+        cdef sc_tally_cell cell
+        memset(&cell, 0, sizeof(cell))
+        while sc_tally_next(self.table, &cell):
+            count = sc_scratch_tally(&self.scratch, cell.rollout, cell.slot, cell.reason)
+            if count > 0:
+                counted[
+                    copy(cell.rollout.name).decode(),
+                    copy(cell.rollout.variants[cell.slot].name).decode(),
+                    copy(sc_reason_name(cell.rollout, cell.reason)).decode(),
+                ] = count
         return counted
+
+    def force_refused(self) -> dict[str, int]:
+        return {
+            copy(sc_token_refusal_name(why)).decode(): sc_scratch_refused(&self.scratch, why)
+            for why in range(1, SC_TOKEN_REFUSALS)
+        }
+
+# In the order of sc_rows_count.
+_COUNTS = (
+    "taken", "malformed_messages", "malformed", "intermediate", "undecided", "too_old",
+    "future", "unknown_version", "unknown_rollout", "unknown_variant", "crowded", "overrun", "units_forgotten",
+)
+
+
+def bucket(uint64_t duration_us) -> int:
+    return sc_bucket(duration_us)
+
+
+cdef class Rows:
+    """What access log entries become. ValueError: the memory holds no journal."""
+
+    cdef sc_rows *rows
+    cdef unsigned char[::1] memory
+    cdef readonly size_t damaged
+
+    def __cinit__(self, memory not None, size_t units = 1 << 18):
+        self.memory = memory
+        check(
+            sc_rows_new(&self.rows, &self.memory[0], <size_t>self.memory.shape[0], units),
+            "this memory holds no journal",
+        )
+
+    def __dealloc__(self):
+        sc_rows_del(self.rows)
+
+    def capsule(self) -> object:
+        return PyCapsule_New(<void *>self.rows, b"sc_rows", NULL)
+
+    def know(self, str version not None, names) -> None:
+        cdef bytes text = version.encode()
+        cdef bytes rollout
+        cdef bytes variant
+        check(sc_rows_know_version(self.rows, view(text)), "")
+        for one, other in names:
+            rollout, variant = one.encode(), other.encode()
+            check(sc_rows_know_variant(self.rows, view(rollout), view(variant)), "")
+
+    def take(self, bytes message not None, uint64_t now_us) -> None:
+        cdef sc_str bytes_of = view(message)
+        with nogil:
+            sc_rows_take(self.rows, bytes_of, now_us)
+
+    def counts(self) -> dict[str, int]:
+        return {
+            name: sc_rows_counted(self.rows, <sc_rows_count>at) for at, name in enumerate(_COUNTS)
+        }
+
+    def turn(self) -> int:
+        return sc_rows_turn(self.rows)
+
+    def release(self, uint64_t number) -> None:
+        sc_rows_release(self.rows, number)
+
+    def fold(self, uint64_t number) -> list[tuple[int, str, str, str, str, dict[int, int]]]:
+        folded = []
+        cdef size_t at = 0
+        cdef const sc_row *rows
+        cdef int found
+        while True:
+            with nogil:
+                found = sc_rows_fold(self.rows, number, &at, &rows)
+            self.damaged += found < 0
+            if found <= 0:
+                return folded
+            folded += [row_of(&rows[i]) for i in range(found)]
+
+
+cdef tuple row_of(const sc_row *row):
+    cdef dict cells = {}
+    cdef unsigned at
+    for at in range(SC_CELL_ERRORS):
+        if row.sums[at]:
+            cells[at] = row.sums[at]
+    for at in range(SC_CELL_ERRORS, SC_CELLS):
+        if row.counts[at]:
+            cells[at] = row.counts[at]
+    return (
+        row.second,
+        text(row.rollout),
+        text(row.variant),
+        text(row.version),
+        text(row.segment),
+        cells,
+    )
+
+
+cdef inline str text(sc_str utf8):
+    return copy(utf8).decode("utf-8", "replace")

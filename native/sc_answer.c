@@ -115,8 +115,8 @@ static void put_unit(writer *w, uint64_t second)
 static void put_decision(writer *w, const sc_table *table, const sc_decision *d)
 {
   size_t before = written(w);
-  if (d->reason != SC_REASON_NO_UNIT) put_unit(w, d->second);
-  put_string_entry(w, SC_LITERAL("reason"), sc_reason_name(d->reason));
+  if (d->has_unit) put_unit(w, d->second);
+  put_string_entry(w, SC_LITERAL("reason"), sc_reason_name(d->rollout, d->reason));
   put_string_entry(w, SC_LITERAL("version"), sc_table_version(table));
   put_string_entry(w, SC_LITERAL("variant"), d->rollout->variants[d->slot].name);
   wrap_struct_entry(w, d->rollout->name, before);
@@ -180,44 +180,112 @@ static void put_common_response(writer *w, const sc_scratch *s)
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
-int sc_answer_decide(const sc_table *table, sc_scratch *s)
+static int fit_decisions(sc_scratch *s)
 {
-  s->n_decisions = 0;
-  int rv = sc_table_match(table, s->request.authority, s->request.path, &s->matches);
-  if (rv < 0) return rv;
   if (s->decisions_cap < s->matches.len) {
     sc_decision *grown = realloc(s->decisions, s->matches.cap * sizeof *grown);
     if (!grown) return SC_ERR_NOMEM;
     s->decisions = grown;
     s->decisions_cap = s->matches.cap;
   }
+  for (size_t i = 0; i < s->matches.len; i++) s->decisions[i].rollout = NULL;
+  return 0;
+}
+
+/* Where a rollout stands among those that speak; their number if it does not. */
+static size_t speaking_at(const sc_matches *m, uint32_t rollout)
+{
+  size_t from = 0, to = m->len;
+  while (from < to) {
+    size_t middle = from + (to - from) / 2;
+    if (m->at[middle] < rollout)
+      from = middle + 1;
+    else
+      to = middle;
+  }
+  return from < m->len && m->at[from] == rollout ? from : m->len;
+}
+
+/* Decides what it requires first: ranks fall on the way, so the recursion ends (SC_MAX_CHAIN). */
+static void settle(const sc_table *table, const sc_asked *asked, sc_scratch *s, size_t i)
+{
+  const sc_rollout *rollout = sc_table_rollout(table, s->matches.at[i]);
+  bool met = true;
+  for (unsigned n = 0; met && n < rollout->rules.n_requires; n++) {
+    const sc_requirement *one = &rollout->rules.requires[n];
+    size_t other = speaking_at(&s->matches, one->at);
+    met = other < s->matches.len;
+    if (met && !s->decisions[other].rollout) settle(table, asked, s, other);
+    met = met && one->slots >> s->decisions[other].slot & 1;
+  }
+  s->decisions[i] = sc_decide(rollout, asked, met);
+}
+
+int sc_answer_decide(const sc_table *table, int64_t now_s, sc_scratch *s)
+{
+  s->n_decisions = 0;
+  int rv = sc_table_match(table, s->request.authority, s->request.path, &s->matches);
+  if (rv == 0) rv = fit_decisions(s);
+  if (rv < 0) return rv;
+  size_t n_keys;
+  const sc_key *keys = sc_table_keys(table, &n_keys);
+  sc_str token = sc_find_header(&s->request, SC_LITERAL("canary-force"));
+  sc_token_read(token, keys, n_keys, now_s, &s->force);
+  sc_findings_next(&s->findings);
+  sc_asked asked = {&s->request, sc_table_parts(table), &s->force, &s->findings};
   for (size_t i = 0; i < s->matches.len; i++)
-    s->decisions[i] = sc_decide(sc_table_rollout(table, s->matches.at[i]), &s->request);
+    if (!s->decisions[i].rollout) settle(table, &asked, s, i);
+  if (s->findings.no_memory) return SC_ERR_NOMEM;
   s->n_decisions = s->matches.len;
   return 0;
 }
 
-static size_t tally_at(const sc_rollout *rollout, uint8_t slot, sc_reason reason)
+/* ---- counting ------------------------------------------------------------------------------- */
+
+static size_t cell_of(const sc_rollout *rollout, uint8_t slot, uint32_t reason)
 {
-  return ((size_t)rollout->first_variant + slot) * SC_REASONS + reason;
+  return rollout->first_tally + (size_t)slot * sc_reasons(rollout) + reason;
 }
 
 static void count(sc_scratch *s)
 {
   for (size_t i = 0; i < s->n_decisions; i++) {
     const sc_decision *d = &s->decisions[i];
-    sc_count(&s->tally[tally_at(d->rollout, d->slot, d->reason)], 1);
+    sc_count(&s->tally[cell_of(d->rollout, d->slot, d->reason)], 1);
   }
+  if (s->force.refusal != SC_TOKEN_FINE) sc_count(&s->refused[s->force.refusal], 1);
 }
 
-int sc_answer(const sc_table *table, sc_str message, sc_scratch *s, sc_str *out)
+static bool step_over(sc_tally_cell *cell)
+{
+  if (++cell->reason < sc_reasons(cell->rollout)) return false;
+  cell->reason = 0;
+  if (++cell->slot < cell->rollout->n_variants) return false;
+  cell->slot = 0;
+  cell->at++;
+  return true;
+}
+
+bool sc_tally_next(const sc_table *table, sc_tally_cell *cell)
+{
+  bool another = cell->begun ? step_over(cell) : true;
+  cell->begun = true;
+  if (cell->at >= sc_table_len(table)) return false;
+  if (another) cell->rollout = sc_table_rollout(table, cell->at);
+  return true;
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+int sc_answer(const sc_table *table, sc_str message, int64_t now_s, sc_scratch *s, sc_str *out)
 {
   *out = (sc_str){NULL, 0};
+  s->force.refusal = SC_TOKEN_FINE;
   int rv = sc_request_parse(&s->request, message);
   if (rv < 0 || s->request.observability_mode || s->request.kind == SC_MESSAGE_NONE) return rv;
   writer w = {.scratch = s, .at = s->buffer_cap};
   if (s->request.kind == SC_MESSAGE_REQUEST_HEADERS) {
-    rv = sc_answer_decide(table, s);
+    rv = sc_answer_decide(table, now_s, s);
     if (rv < 0) return rv;
     put_metadata(&w, table, s);
     size_t before = written(&w);
@@ -234,18 +302,24 @@ int sc_answer(const sc_table *table, sc_str message, sc_scratch *s, sc_str *out)
 
 int sc_scratch_init(sc_scratch *s, const sc_table *table)
 {
-  s->tally = calloc((size_t)sc_table_variants(table) * SC_REASONS + 1, sizeof *s->tally);
-  return s->tally ? 0 : SC_ERR_NOMEM;
+  s->tally = calloc((size_t)sc_table_tallies(table) + 1, sizeof *s->tally);
+  return s->tally ? sc_findings_init(&s->findings, &sc_table_parts(table)->inputs) : SC_ERR_NOMEM;
 }
 
-uint64_t sc_scratch_tally(const sc_scratch *s, const sc_rollout *rollout, uint8_t slot, sc_reason reason)
+uint64_t sc_scratch_tally(const sc_scratch *s, const sc_rollout *rollout, uint8_t slot, uint32_t reason)
 {
-  return sc_counted(&s->tally[tally_at(rollout, slot, reason)]);
+  return sc_counted(&s->tally[cell_of(rollout, slot, reason)]);
+}
+
+uint64_t sc_scratch_refused(const sc_scratch *s, sc_token_refusal why)
+{
+  return sc_counted(&s->refused[why]);
 }
 
 void sc_scratch_free(sc_scratch *s)
 {
   free(s->tally);
+  sc_findings_free(&s->findings);
   sc_request_free(&s->request);
   sc_matches_free(&s->matches);
   free(s->decisions);

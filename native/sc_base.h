@@ -53,9 +53,9 @@ static inline sc_str sc_str_slice(sc_str text, size_t start, size_t end)
 /* Where `byte` first stands at or after `start`; `text.len` if nowhere. */
 static inline size_t sc_str_find(sc_str text, size_t start, char byte)
 {
-  const uint8_t *hit =
+  const void *hit =
       start < text.len ? memchr(text.data + start, (unsigned char)byte, text.len - start) : NULL;
-  return hit ? (size_t)(hit - text.data) : text.len;
+  return hit ? (size_t)((const uint8_t *)hit - text.data) : text.len;
 }
 
 #endif

@@ -4,67 +4,39 @@
 
 enum { LOG_BITS = 48 };
 
-sc_str sc_reason_name(sc_reason reason)
+sc_str sc_reason_name(const sc_rollout *rollout, uint32_t reason)
 {
-  return reason == SC_REASON_WEIGHT ? SC_LITERAL("weight") : SC_LITERAL("no_unit");
+  switch (reason) {
+  case SC_REASON_WEIGHT: return SC_LITERAL("weight");
+  case SC_REASON_NO_UNIT: return SC_LITERAL("no_unit");
+  case SC_REASON_KILLED: return SC_LITERAL("killed");
+  case SC_REASON_HOLDOUT: return SC_LITERAL("holdout");
+  case SC_REASON_EXCLUDED: return SC_LITERAL("excluded");
+  case SC_REASON_PREREQUISITE: return SC_LITERAL("prerequisite");
+  case SC_REASON_FORCED: return SC_LITERAL("forced");
+  case SC_REASON_OVERRIDE: return SC_LITERAL("override");
+  case SC_REASON_LAYER: return SC_LITERAL("layer");
+  default: return rollout->rules.segments[reason - SC_REASONS].reason;
+  }
 }
 
 /* ---- the unit ------------------------------------------------------------------------------- */
 
-/* The value of `name` in a list like "a=1; b=2"; the first that is not empty. */
-static sc_str in_pairs(sc_str text, char separator, sc_str name)
+static sc_str look(const sc_source *source, const sc_request *request)
 {
-  for (size_t at = 0; at < text.len;) {
-    size_t end = sc_str_find(text, at, separator);
-    while (separator == ';' && at < end && (text.data[at] == ' ' || text.data[at] == '\t')) at++;
-    size_t equals = sc_str_find(text, at, '=');
-    if (equals + 1 < end && sc_str_eq(sc_str_slice(text, at, equals), name))
-      return sc_str_slice(text, equals + 1, end);
-    at = end + 1;
+  switch (source->kind) {
+  case SC_SOURCE_HEADER: return sc_find_header(request, source->name);
+  case SC_SOURCE_COOKIE: return sc_find_cookie(request, source->name);
+  case SC_SOURCE_QUERY: return sc_find_query(request, source->name);
+  case SC_SOURCE_CLIENT_ADDRESS: return sc_find_client_address(request);
   }
   return (sc_str){NULL, 0};
-}
-
-static sc_str in_headers(const sc_request *request, sc_source_kind kind, sc_str name)
-{
-  sc_str wanted = kind == SC_SOURCE_COOKIE ? SC_LITERAL("cookie") : name;
-  for (size_t i = 0; i < request->n_headers; i++) {
-    if (!sc_str_eq(request->headers[i].key, wanted)) continue;
-    sc_str value = request->headers[i].value;
-    if (kind == SC_SOURCE_COOKIE) value = in_pairs(value, ';', name);
-    if (value.len > 0) return value;
-  }
-  return (sc_str){NULL, 0};
-}
-
-static sc_str in_query(sc_str path, sc_str name)
-{
-  size_t mark = sc_str_find(path, 0, '?');
-  if (mark == path.len) return (sc_str){NULL, 0};
-  return in_pairs(sc_str_slice(path, mark + 1, path.len), '&', name);
-}
-
-/* "10.1.2.3:4567" and "[::1]:4567" without the port; an address with several colons has none. */
-static sc_str without_port(sc_str address)
-{
-  if (address.len > 0 && address.data[0] == '[')
-    return sc_str_slice(address, 1, sc_str_find(address, 1, ']'));
-  size_t colon = sc_str_find(address, 0, ':');
-  if (sc_str_find(address, colon + 1, ':') < address.len) return address;
-  return sc_str_slice(address, 0, colon);
 }
 
 static sc_str find_unit(const sc_rollout *rollout, const sc_request *request)
 {
   for (unsigned i = 0; i < rollout->n_sources; i++) {
-    const sc_source *source = &rollout->sources[i];
-    sc_str unit;
-    if (source->kind == SC_SOURCE_QUERY)
-      unit = in_query(request->path, source->name);
-    else if (source->kind == SC_SOURCE_CLIENT_ADDRESS)
-      unit = without_port(request->source_address);
-    else
-      unit = in_headers(request, source->kind, source->name);
+    sc_str unit = look(&rollout->sources[i], request);
     if (unit.len > 0) return unit;
   }
   return (sc_str){NULL, 0};
@@ -99,17 +71,16 @@ static uint64_t waiting_time(uint64_t second, sc_str name)
 
 /* Weighted rendezvous as a race of exponential clocks: the smallest time / share wins. A variant's
  * own clock depends on nothing but the unit and its name, so only a change of ratios moves people. */
-static uint8_t race(const sc_rollout *rollout, uint64_t second)
+static uint8_t race(const sc_rollout *rollout, const uint64_t *share, uint64_t second)
 {
-  const sc_variant *v = rollout->variants;
   /* Flooring may leave a point between candidates that have everything: 0 % stays exact. */
-  uint8_t best = rollout->n_variants > 2 && v[2].share > 0 ? 2 : 1;
+  uint8_t best = rollout->n_variants > 2 && share[2] > 0 ? 2 : 1;
   uint64_t best_time = 0;
   bool found = false;
   for (uint8_t slot = 0; slot < rollout->n_variants; slot = slot ? (uint8_t)(slot + 1) : 3) {
-    if (v[slot].share == 0) continue;
-    uint64_t time = waiting_time(second, v[slot].name);
-    if (!found || (sc_u128)time * v[best].share < (sc_u128)best_time * v[slot].share) {
+    if (share[slot] == 0) continue;
+    uint64_t time = waiting_time(second, rollout->variants[slot].name);
+    if (!found || (sc_u128)time * share[best] < (sc_u128)best_time * share[slot]) {
       best = slot;
       best_time = time;
       found = true;
@@ -118,25 +89,115 @@ static uint8_t race(const sc_rollout *rollout, uint64_t second)
   return best;
 }
 
-uint8_t sc_decide_slot(const sc_rollout *rollout, uint64_t position, uint64_t second)
+uint8_t sc_decide_slot(const sc_rollout *rollout, const sc_split *split, uint64_t position,
+                       uint64_t second)
 {
-  const sc_variant *v = rollout->variants;
-  if (rollout->whole != SC_NO_SLOT) return rollout->whole;
-  if (rollout->n_variants > 1 && position < v[1].share) return 1;
-  if (rollout->n_variants > 2 && v[2].share > 0 && position >= 0 - v[2].share) return 2;
-  if (rollout->n_variants <= 3 && v[0].share > 0) return 0;
-  return race(rollout, second);
+  const uint64_t *share = split->shares;
+  if (split->whole != SC_NO_SLOT) return split->whole;
+  if (rollout->n_variants > 1 && position < share[1]) return 1;
+  if (rollout->n_variants > 2 && share[2] > 0 && position >= 0 - share[2]) return 2;
+  if (rollout->n_variants <= 3 && share[0] > 0) return 0;
+  return race(rollout, share, second);
 }
 
-sc_decision sc_decide(const sc_rollout *rollout, const sc_request *request)
+/* ---- the table of precedence (docs/assignment.md) --------------------------------------------- */
+
+enum { KEEP_ON = UINT32_MAX };
+
+typedef struct {
+  const sc_rollout *rollout;
+  const sc_asked *asked;
+  sc_str unit;
+  sc_digest digest;
+  sc_decision *out;
+} state;
+
+static sc_digest hash_unit(sc_str salt, sc_str unit)
 {
-  sc_decision decision = {.rollout = rollout, .reason = SC_REASON_NO_UNIT};
-  sc_str unit = find_unit(rollout, request);
-  if (unit.len == 0) return decision;
-  sc_digest digest = sc_hash((sc_str[]){rollout->salt, {(const uint8_t *)"", 1}, unit}, 3);
-  decision.position = digest.low;
-  decision.second = digest.high;
-  decision.slot = sc_decide_slot(rollout, digest.low, digest.high);
-  decision.reason = SC_REASON_WEIGHT;
+  return sc_hash((sc_str[]){salt, {(const uint8_t *)"", 1}, unit}, 3);
+}
+
+static bool within(const sc_slice *slice, sc_str unit)
+{
+  uint64_t position = hash_unit(slice->salt, unit).low;
+  return slice->first <= position && position <= slice->last;
+}
+
+/* The slot a unit is listed for, SC_NO_SLOT for an exclusion; -1: it is not listed. */
+static int listed_slot(const state *s)
+{
+  const sc_set *listed = &s->rollout->rules.listed;
+  if (listed->count == 0 || s->unit.len == 0) return -1;
+  const uint8_t *at = sc_set_find(listed, s->digest.low, s->unit);
+  return at ? at[-1] : -1;
+}
+
+static int forced_slot(const state *s)
+{
+  sc_str variant = sc_force_variant(s->asked->force, s->rollout->name);
+  for (unsigned slot = 0; variant.len > 0 && slot < s->rollout->n_variants; slot++)
+    if (sc_str_eq(s->rollout->variants[slot].name, variant)) return (int)slot;
+  return -1;
+}
+
+static uint32_t keep_out(const state *s, int listed, bool met)
+{
+  const sc_rules *rules = &s->rollout->rules;
+  if (rules->killed) return SC_REASON_KILLED;
+  if (rules->holdout && s->unit.len > 0 && within(rules->holdout, s->unit)) return SC_REASON_HOLDOUT;
+  if (listed == SC_NO_SLOT) return SC_REASON_EXCLUDED;
+  return met ? KEEP_ON : SC_REASON_PREREQUISITE;
+}
+
+static uint32_t let_in(const state *s, int listed)
+{
+  int forced = forced_slot(s);
+  if (forced < 0 && listed < 0) return KEEP_ON;
+  s->out->slot = (uint8_t)(forced >= 0 ? forced : listed);
+  return forced >= 0 ? SC_REASON_FORCED : SC_REASON_OVERRIDE;
+}
+
+static uint32_t draw_segment(const state *s, uint32_t number)
+{
+  const sc_segment *segment = &s->rollout->rules.segments[number];
+  if (segment->kind == SC_SEGMENT_OUTRIGHT) {
+    s->out->slot = segment->slot;
+    return SC_REASONS + number;
+  }
+  if (s->unit.len == 0) return SC_REASON_NO_UNIT;
+  sc_digest digest = s->digest;
+  if (segment->kind == SC_SEGMENT_OWN_SALT) digest = hash_unit(segment->salt, s->unit);
+  s->out->position = digest.low;
+  s->out->slot = sc_decide_slot(s->rollout, &segment->split, digest.low, digest.high);
+  return SC_REASONS + number;
+}
+
+static uint32_t draw(const state *s)
+{
+  const sc_rules *rules = &s->rollout->rules;
+  const sc_asked *asked = s->asked;
+  if (rules->layer && s->unit.len == 0) return SC_REASON_NO_UNIT;
+  if (rules->layer && !within(rules->layer, s->unit)) return SC_REASON_LAYER;
+  for (uint32_t i = 0; i < rules->n_segments; i++)
+    if (sc_holds(&rules->segments[i].when, asked->parts, asked->request, asked->findings))
+      return draw_segment(s, i);
+  if (s->unit.len == 0) return SC_REASON_NO_UNIT;
+  s->out->slot = sc_decide_slot(s->rollout, &s->rollout->split, s->digest.low, s->digest.high);
+  return SC_REASON_WEIGHT;
+}
+
+sc_decision sc_decide(const sc_rollout *rollout, const sc_asked *asked, bool met)
+{
+  sc_decision decision = {.rollout = rollout};
+  state s = {.rollout = rollout, .asked = asked, .out = &decision};
+  s.unit = find_unit(rollout, asked->request);
+  decision.has_unit = s.unit.len > 0;
+  if (decision.has_unit) s.digest = hash_unit(rollout->salt, s.unit);
+  decision.position = s.digest.low;
+  decision.second = s.digest.high;
+  int listed = listed_slot(&s);
+  decision.reason = keep_out(&s, listed, met);
+  if (decision.reason == KEEP_ON) decision.reason = let_in(&s, listed);
+  if (decision.reason == KEEP_ON) decision.reason = draw(&s);
   return decision;
 }

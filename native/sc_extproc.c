@@ -15,6 +15,14 @@ static uint64_t now_ns(clockid_t clock)
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* By the kernel's last tick: a force token may hold some milliseconds longer. */
+static int64_t now_s(void)
+{
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME_COARSE, &t);
+  return (int64_t)t.tv_sec;
+}
+
 static void count_duration(sc_extproc_counts *counts, uint64_t took_ns)
 {
   size_t at = 0;
@@ -74,7 +82,7 @@ static sc_status answer(sc_extproc *x, sc_call *call, sc_edition *edition, sc_st
 {
   sc_scratch *scratch = &edition->scratches[x->reader];
   sc_str out;
-  int rv = sc_answer(edition->table, message, scratch, &out);
+  int rv = sc_answer(edition->table, message, now_s(), scratch, &out);
   if (rv == SC_ERR_MALFORMED) {
     sc_count(&x->counts.malformed, 1);
     return (sc_status){SC_GRPC_INVALID_ARGUMENT, "not a ProcessingRequest"};
@@ -82,6 +90,7 @@ static sc_status answer(sc_extproc *x, sc_call *call, sc_edition *edition, sc_st
   if (rv == 0 && out.len == 0) return SC_GOES_ON;
   if (rv < 0 || sc_call_reply(call, out) < 0) return (sc_status){SC_GRPC_RESOURCE_EXHAUSTED, "out of memory"};
   sc_count(&x->counts.answers, 1);
+  if (scratch->force.refusal != SC_TOKEN_FINE) sc_count(&x->counts.force_refused[scratch->force.refusal], 1);
   observe(x, call, edition, scratch);
   return SC_GOES_ON;
 }

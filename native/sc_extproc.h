@@ -16,6 +16,7 @@ extern const uint64_t sc_duration_bounds_ns[SC_DURATION_BOUNDS];
 typedef struct {
   uint64_t answers, malformed, not_ready;
   uint64_t durations[SC_DURATION_BOUNDS + 1], duration_sum_ns;
+  uint64_t force_refused[SC_TOKEN_REFUSALS]; /* force tokens that were ignored, by why */
 } sc_extproc_counts;
 
 typedef struct {

@@ -30,6 +30,8 @@ typedef struct {
   size_t n_headers, cap;
   sc_str authority, path;
   sc_str source_address; /* the attribute source.address, "" where Envoy did not send it */
+  sc_str attributes;     /* the Struct of all attributes; read when a rule asks */
+  sc_str metadata;       /* envoy.config.core.v3.Metadata; read when a rule asks */
 } sc_request;
 
 /* SC_ERR_MALFORMED if `message` is not a protobuf message of this shape. */

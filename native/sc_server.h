@@ -10,6 +10,7 @@
 
 #include "sc_conn.h"
 #include "sc_extproc.h"
+#include "sc_rows.h"
 
 enum { SC_MAX_CONNECTIONS = 4096 };
 
@@ -18,6 +19,7 @@ typedef struct {
   int listener;         /* bound, listening, non-blocking; owned by the server from here on */
   bool trusted;         /* only local, permitted peers can reach it: a Unix socket */
   sc_sampling sampling;
+  sc_rows *rows; /* what access logs become; NULL: the service is not offered. Outlives the server */
 } sc_server_options;
 
 /* What happened since the start, all threads together. */

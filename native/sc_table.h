@@ -6,9 +6,9 @@
 #ifndef SC_TABLE_H
 #define SC_TABLE_H
 
-#include "sc_base.h"
-
-enum { SC_MAX_VARIANTS = 64, SC_NO_SLOT = 255 };
+#include "sc_index.h"
+#include "sc_rule.h"
+#include "sc_token.h"
 
 typedef enum {
   SC_SOURCE_HEADER = 1,
@@ -24,16 +24,17 @@ typedef struct {
 
 typedef struct {
   sc_str name;
-  uint64_t share; /* floor(weight * 2^64 / sum of weights); meaningless where it is the whole line */
 } sc_variant;
 
 typedef struct {
   sc_str name, salt, path_prefix;
   const sc_source *sources;
   const sc_variant *variants;
-  uint32_t first_variant; /* this rollout's slot 0 among the variants of all rollouts */
+  sc_split split; /* by the weights of the variants */
+  sc_rules rules;
+  uint32_t first_tally; /* this rollout's first cell in a tally of the whole table */
   uint8_t n_sources, n_variants;
-  uint8_t whole; /* the slot that has all the weight, or SC_NO_SLOT */
+  uint8_t rank; /* above that of all it requires, so that no rollout waits for itself */
 } sc_rollout;
 
 typedef struct sc_table sc_table;
@@ -44,17 +45,16 @@ void sc_table_del(sc_table *table);
 
 sc_str sc_table_version(const sc_table *table);
 uint32_t sc_table_len(const sc_table *table);
-uint32_t sc_table_variants(const sc_table *table); /* of all rollouts together */
 const sc_rollout *sc_table_rollout(const sc_table *table, uint32_t at);
+const sc_parts *sc_table_parts(const sc_table *table);
 
-/* Caller-owned list of rollouts, by index, ascending and without repeats. Start from zeros. */
-typedef struct {
-  uint32_t *at;
-  size_t len, cap;
-} sc_matches;
+/* The keys whose force tokens the table honours. */
+const sc_key *sc_table_keys(const sc_table *table, size_t *count);
+
+/* How many cells a tally has: one per variant and reason of every rollout (sc_decide.h). */
+uint32_t sc_table_tallies(const sc_table *table);
 
 /* The rollouts whose match fits this authority (port and case do not matter) and path. */
 int sc_table_match(const sc_table *table, sc_str authority, sc_str path, sc_matches *out);
-void sc_matches_free(sc_matches *matches);
 
 #endif

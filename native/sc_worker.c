@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sc_als.h"
 #include "sc_server_inside.h"
 
 enum { WRITE_BYTES = 64 << 10, KEEP_OUTPUT = 64 << 10, MAX_EVENTS = 64, TICK_MS = 1000 };
@@ -277,6 +278,7 @@ int sc_worker_new(sc_server *server, size_t number)
                                  .n_methods = 1 + SC_HEALTH_METHODS,
                                  .trusted = server->options.trusted,
                                  .keep_trace = server->options.sampling.on};
+  if (server->options.rows) w->methods[w->options.n_methods++] = sc_als_method(server->options.rows);
   struct epoll_event event = {.events = EPOLLIN, .data.ptr = w};
   if (w->epoll < 0 || w->wake < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->wake, &event) < 0) return SC_ERR_NOMEM;
   event.data.ptr = server;

@@ -7,6 +7,8 @@ No thread of the transport ever comes here: requests never touch Python.
 from libc.errno cimport errno
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
+from libc.string cimport memset
+
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
@@ -29,8 +31,10 @@ cdef extern from "sc_server.h" nogil:
         const sc_variant *variants
         uint8_t n_variants
 
-    ctypedef enum sc_reason:
-        SC_REASONS
+    ctypedef struct sc_tally_cell:
+        const sc_rollout *rollout
+        uint32_t reason
+        uint8_t slot
 
     ctypedef struct sc_scratch:
         pass
@@ -72,14 +76,19 @@ cdef extern from "sc_server.h" nogil:
         uint64_t answers
         uint64_t malformed
         uint64_t not_ready
+        uint64_t *force_refused
         uint64_t *durations
         uint64_t duration_sum_ns
+
+    ctypedef struct sc_rows:
+        pass
 
     ctypedef struct sc_server_options:
         size_t n_threads
         int listener
         bint trusted
         sc_sampling sampling
+        sc_rows *rows
 
     ctypedef struct sc_server_counts:
         sc_conn_counts conns
@@ -100,8 +109,11 @@ cdef extern from "sc_server.h" nogil:
     int sc_edition_new(sc_edition **out, const sc_table *table, uint64_t number, size_t n_threads)
     void sc_edition_del(sc_edition *edition)
     uint64_t sc_scratch_tally(
-        const sc_scratch *scratch, const sc_rollout *rollout, uint8_t slot, sc_reason reason)
-    sc_str sc_reason_name(sc_reason reason)
+        const sc_scratch *scratch, const sc_rollout *rollout, uint8_t slot, uint32_t reason)
+    bint sc_tally_next(const sc_table *table, sc_tally_cell *cell)
+    sc_str sc_reason_name(const sc_rollout *rollout, uint32_t reason)
+    int SC_TOKEN_REFUSALS
+    sc_str sc_token_refusal_name(int why)
     sc_str sc_table_version(const sc_table *table)
     uint32_t sc_table_len(const sc_table *table)
     const sc_rollout *sc_table_rollout(const sc_table *table, uint32_t at)
@@ -132,6 +144,10 @@ cdef inline str text(sc_str view):
     return PyBytes_FromStringAndSize(<const char *>view.data, <Py_ssize_t>view.len).decode()
 
 
+cdef const sc_table *table_of(object table) except NULL:
+    return <const sc_table *>PyCapsule_GetPointer(table.capsule(), b"sc_table")
+
+
 cdef class Server:
     """The running transport. Every method needs the GIL, none of them waits for a request."""
 
@@ -141,19 +157,27 @@ cdef class Server:
     cdef dict tables  # by number of edition, as long as anything may still ask for it
     cdef set past  # numbers of editions that are gone, but whose samples may not be
     cdef dict earlier  # decisions of editions that are gone
+    cdef dict named  # what samples are called: by (edition, rollout, slot, reason)
     cdef size_t threads
     cdef uint64_t number
     cdef bint samples_wanted
+    cdef sc_server_counts last  # what was counted, once it is closed
+    cdef object rows  # as long as the server, which writes into it
 
-    def __cinit__(self, int listener, size_t threads, bint trusted, sampling):
+    def __cinit__(self, int listener, size_t threads, bint trusted, sampling, rows=None):
         cdef sc_server_options options
         if not 1 <= threads <= SC_MAX_THREADS:
             raise ValueError(f"1 to {SC_MAX_THREADS} threads")
-        self.retired, self.tables, self.past, self.earlier = [], {}, set(), {}
+        self.retired, self.tables, self.past = [], {}, set()
+        self.earlier, self.named = {}, {}
         self.threads = threads
         self.samples_wanted = sampling is not None
         options.n_threads, options.listener, options.trusted = threads, listener, trusted
         options.sampling = sc_sampling(False, False, False, 0)
+        self.rows = rows
+        options.rows = NULL
+        if rows is not None:
+            options.rows = <sc_rows *>PyCapsule_GetPointer(rows.capsule(), b"sc_rows")
         if sampling is not None:
             follow_parent, always, bound = sampling
             options.sampling = sc_sampling(True, follow_parent, always, bound)
@@ -165,23 +189,34 @@ cdef class Server:
         self.end()
 
     cdef void end(self) noexcept:
-        if self.server == NULL:
+        cdef sc_server *server = self.server
+        if server == NULL:
             return
-        with nogil:
-            sc_edition_del(sc_server_del(self.server))
+        # Other threads may ask while the workers end: they find the last counts.
+        sc_server_count(server, &self.last)
         self.server = NULL
         self.current = NULL
+        with nogil:
+            sc_edition_del(sc_server_del(server))
         cdef size_t address
         for address in self.retired:
             sc_edition_del(<sc_edition *>address)
         self.retired = []
 
     def close(self) -> None:
-        self.remember_all()
+        self.collect()
+        if self.current != NULL:
+            self.remember(self.current)
         self.end()
 
+    cdef void count(self, sc_server_counts *out) noexcept:
+        if self.server == NULL:
+            out[0] = self.last
+        else:
+            sc_server_count(self.server, out)
+
     def swap(self, table) -> None:
-        cdef const sc_table *native = <const sc_table *>PyCapsule_GetPointer(table.capsule(), b"sc_table")
+        cdef const sc_table *native = table_of(table)
         cdef sc_edition *edition = NULL
         self.alive()
         if sc_edition_new(&edition, native, self.number + 1, self.threads) < 0:
@@ -217,35 +252,26 @@ cdef class Server:
         self.retired = waiting
         return len(waiting)
 
-    cdef remember_all(self):
-        self.collect()
-        if self.current != NULL:
-            self.remember(self.current)
-
     cdef remember(self, sc_edition *edition):
         self.add(edition, self.earlier)
 
     cdef add(self, sc_edition *edition, dict into):
-        cdef const sc_rollout *rollout
-        cdef uint32_t at
-        cdef uint8_t slot
-        cdef int reason
+        cdef sc_tally_cell cell
         cdef size_t i
         cdef uint64_t count
-        for at in range(sc_table_len(edition.table)):
-            rollout = sc_table_rollout(edition.table, at)
-            for slot in range(rollout.n_variants):
-                for reason in range(SC_REASONS):
-                    count = 0
-                    for i in range(edition.n_threads):
-                        count += sc_scratch_tally(&edition.scratches[i], rollout, slot, <sc_reason>reason)
-                    if count > 0:
-                        key = (
-                            text(rollout.name),
-                            text(rollout.variants[slot].name),
-                            text(sc_reason_name(<sc_reason>reason)),
-                        )
-                        into[key] = into.get(key, 0) + count
+        memset(&cell, 0, sizeof(cell))
+        while sc_tally_next(edition.table, &cell):
+            count = 0
+            for i in range(edition.n_threads):
+                count += sc_scratch_tally(
+                    &edition.scratches[i], cell.rollout, cell.slot, cell.reason)
+            if count > 0:
+                key = (
+                    text(cell.rollout.name),
+                    text(cell.rollout.variants[cell.slot].name),
+                    text(sc_reason_name(cell.rollout, cell.reason)),
+                )
+                into[key] = into.get(key, 0) + count
 
     def decisions(self) -> dict[tuple[str, str, str], int]:
         self.collect()
@@ -259,8 +285,8 @@ cdef class Server:
 
     def counters(self) -> dict[str, int]:
         cdef sc_server_counts c
-        self.alive()
-        sc_server_count(self.server, &c)
+        cdef int why
+        self.count(&c)
         return {
             "streams": c.conns.calls,
             "answers": c.extproc.answers,
@@ -274,43 +300,54 @@ cdef class Server:
             "stalled": c.stalled,
             "wakeups": c.wakeups,
             "samples_dropped": c.samples_dropped,
+            **{
+                "force_" + text(sc_token_refusal_name(why)): c.extproc.force_refused[why]
+                for why in range(1, SC_TOKEN_REFUSALS)
+            },
         }
 
     def durations(self) -> tuple[tuple[int, ...], int]:
         cdef sc_server_counts c
-        self.alive()
-        sc_server_count(self.server, &c)
+        self.count(&c)
         counts = tuple(c.extproc.durations[i] for i in range(SC_DURATION_BOUNDS + 1))
         return counts, c.extproc.duration_sum_ns
 
     def samples(self, int32_t limit) -> list[tuple]:
         cdef sc_sample s
-        cdef const sc_table *table
-        cdef const sc_rollout *rollout
         self.alive()
         # What is past now has its last samples in the rings: emptied once, none can follow.
         settled = list(self.past)
         taken = []
         while len(taken) < limit and sc_server_take_sample(self.server, &s):
-            table = <const sc_table *>PyCapsule_GetPointer(self.tables[s.edition].capsule(), b"sc_table")
-            rollout = sc_table_rollout(table, s.rollout)
+            key = (s.edition, s.rollout, s.slot, s.reason)
+            names = self.named.get(key)
+            if names is None:
+                names = self.named[key] = self.name(&s)
             taken.append((
-                text(rollout.name),
-                text(rollout.variants[s.slot].name),
-                text(sc_reason_name(<sc_reason>s.reason)),
-                text(sc_table_version(table)),
+                *names,
                 s.second,
                 (<object>s.trace_high) << 64 | s.trace_low,
                 s.parent,
-                s.tracestate[:s.tracestate_len].decode("latin-1"),
+                s.tracestate[:s.tracestate_len].decode("latin-1") if s.tracestate_len else "",
                 s.end_ns,
                 s.took_ns,
             ))
-        if len(taken) < limit:
+        if settled and len(taken) < limit:
             for number in settled:
                 del self.tables[number]
                 self.past.discard(number)
+            self.named = {key: names for key, names in self.named.items() if key[0] in self.tables}
         return taken
+
+    cdef tuple name(self, sc_sample *s):
+        cdef const sc_table *table = table_of(self.tables[s.edition])
+        cdef const sc_rollout *rollout = sc_table_rollout(table, s.rollout)
+        return (
+            text(rollout.name),
+            text(rollout.variants[s.slot].name),
+            text(sc_reason_name(rollout, s.reason)),
+            text(sc_table_version(table)),
+        )
 
     def set_serving(self, bint serving) -> None:
         self.alive()

@@ -12,7 +12,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -24,18 +25,29 @@ from typing import Protocol, TypeVar
 import uvloop
 import watchfiles
 
-from sidecar import extproc, telemetry
+from sidecar import extproc, telemetry, web
 from sidecar.config import NO_SECURITY, ConfigError, Settings, socket_path
-from sidecar.control import documents, messages, wire
+from sidecar.control import documents, messages, receiving, services, wire
 from sidecar.control.backoff import Backoff
 from sidecar.control.client import Client
+from sidecar.control.doors import Door
+from sidecar.control.driving import Driver, Judge, no_judgements
+from sidecar.control.guarding import Guard
 from sidecar.control.keeper import Keeper
+from sidecar.control.noting import Notes, launches
 from sidecar.control.pb import control_pb2 as pb
+from sidecar.control.pb import outcomes_pb2
+from sidecar.control.reporting import Reporter
 from sidecar.control.server import Server
 from sidecar.control.services import AdminServer, RolloutService
+from sidecar.delivery import Change, Event, State
 from sidecar.errors import CanaryError
-from sidecar.store import Store
+from sidecar.outcomes.recording import Recorder
+from sidecar.outcomes.spool import Row
+from sidecar.outcomes.windows import LONGEST_S, Windows
+from sidecar.store import Outcomes, Store
 from sidecar.telemetry import Telemetry
+from sidecar.web import Notifier, Webhooks
 
 _T = TypeVar("_T")
 GRACE_S = 10.0
@@ -44,6 +56,7 @@ _SETTLE_MS = 100
 # What the watch cannot see (a link to a file elsewhere, a folder that comes back) is found so.
 _REREAD_MS = 5_000
 _RETRY_S = 1.0
+_JUDGE_EVERY_S = 1.0
 _SWITCH_S = 0.0005
 _log = logging.getLogger(__name__)
 
@@ -70,6 +83,7 @@ class Controller:
     def __init__(self, settings: Settings, folder: Path, onlooker: Telemetry) -> None:
         self._settings = settings
         self._folder = folder
+        self._documents = documents.Folder(folder)
         self._server = Server(
             settings.control,
             [telemetry.TraceContext()],
@@ -77,24 +91,73 @@ class Controller:
             beside=settings.own_control,
         )
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._counter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outcomes-store")
         self._store: Store | None = None
+        self._outcomes: Outcomes | None = None
         self._keeper: Keeper | None = None
         self._stamp: object = None
-        onlooker.measure_controller(telemetry.ControllerSources(self._current_and_behind))
+        # The guard's seat: whoever measures is put here before `run`.
+        self.judge: Judge = no_judgements
+        self._webhooks: Webhooks | None = None
+        self._notifier: Notifier | None = None
+        self._http: web.Server | None = None
+        self._notes = Notes(onlooker.event)
+        onlooker.measure_controller(
+            telemetry.ControllerSources(
+                self._current_and_behind,
+                lambda: self._notes.changes,
+                lambda: self._notes.verdicts,
+                lambda: launches(self._keeper) if self._keeper else {},
+            )
+        )
 
     async def start(self) -> None:
         """Read store and folder, then listen."""
         if not self._folder.exists():
             raise ConfigError(f"{self._folder}: no such folder", remedy="name the rollouts' folder")
         self._store = await self._blocking(functools.partial(Store, self._settings.database))
-        self._keeper = Keeper(self._store, self._server.publish, self._blocking)
-        await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
-        await self._server.start(RolloutService(self._keeper, lambda: self._server.sidecars))
+        self._webhooks = Webhooks()
+        self._notifier = Notifier(self._webhooks.ask)
+        self._keeper = Keeper(self._store, self._server.publish, self._blocking, self._observe)
+        await self._keeper.adopt(await asyncio.to_thread(self._documents.scan))
+        self._outcomes = await self._counting(lambda: Outcomes(self._settings.outcomes_database))
+        service = RolloutService(self._keeper, lambda: self._server.sidecars, self._history)
+        await self._server.start(service, receiving.Inbox(self._keep_outcomes))
+        await self._serve_http(self._keeper)
         for door in self._server.doors:
             said = {"address": door.address, "protection": door.protection}
             _log.info("controller serving", extra={**said, "rollouts": len(self._keeper.states)})
 
+    def _observe(self, before: State | None, change: Change) -> None:
+        """Hear of every change once it is kept: those who look on, and those who want telling."""
+        self._notes.changed(before, change)
+        if self._notifier:
+            self._notifier.tell(before, change)
+
+    async def _serve_http(self, keeper: Keeper) -> None:
+        address = self._settings.http
+        if not address:
+            return
+        door = Door(address, self._settings.security)
+        if path := socket_path(address):
+            wire.claim(path)
+        access = web.Access(door.recognise, door.guarded, services.http_status)
+        api = web.application(keeper, self._history, access)
+        self._http = web.Server(api, address, door.tls())
+        await self._http.start()
+        said = {"address": self._http.address, "protection": door.protection}
+        _log.info("HTTP API serving", extra=said)
+
     async def run(self) -> None:
+        """Follow the folder and drive the launches."""
+        assert self._keeper
+        assert self._webhooks
+        driver = Driver(self._keeper, self.judge, self._webhooks.ask, heard=self._notes.judged)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(driver.run())
+            both.create_task(self._follow())
+
+    async def _follow(self) -> None:
         """Follow the folder, whatever becomes of it."""
         while True:
             # RuntimeError: the system has no watch left to give; then the clock alone must do.
@@ -124,9 +187,17 @@ class Controller:
     async def stop(self) -> None:
         """Let the sidecars go and close the store."""
         await self._server.stop()
+        if self._http:
+            await self._http.stop()
+        if self._notifier and self._webhooks:
+            await self._notifier.close()
+            await self._webhooks.close()
         if self._store:
             await self._blocking(self._store.close)
+        if self._outcomes:
+            await self._counting(self._outcomes.close)
         self._writer.shutdown()
+        self._counter.shutdown()
 
     def tell(self) -> None:
         """Log the weights in force, in one line per variant."""
@@ -148,13 +219,122 @@ class Controller:
             return
         self._stamp = stamp
         try:
-            await self._keeper.adopt(await asyncio.to_thread(documents.scan, self._folder))
+            await self._keeper.adopt(await asyncio.to_thread(self._documents.scan))
         except CanaryError as error:
             self._stamp = None
             _log.warning("folder not taken", extra={"error": error})
 
+    async def _history(self, rollout: str, newest: int) -> list[Event]:
+        assert self._store
+        return await self._blocking(functools.partial(self._store.events, rollout, newest))
+
+    async def _keep_outcomes(self, rows: Sequence[receiving.Received]) -> None:
+        assert self._outcomes
+        await self._counting(functools.partial(self._outcomes.add, rows))
+
     async def _blocking(self, call: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, call)
+
+    async def _counting(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._counter, call)
+
+
+class _Outcomes:
+    """Records what becomes of requests, reports it, and takes out what breaks a hard limit.
+
+    Its failures touch no request.
+    """
+
+    def __init__(self, settings: Settings, engine: extproc.Engine) -> None:
+        self._folder = settings.outcomes
+        self._engine = engine
+        self._recorder: Recorder | None = None
+        self._windows = Windows()
+        self._guard: Guard | None = None
+        self._risen = asyncio.Event()
+        self._reporter = Reporter(
+            settings.control,
+            settings.node,
+            self,
+            Backoff(SystemRandom()),
+            security=settings.security,
+        )
+
+    async def start(self) -> None:
+        """Give the engine somewhere to put the access log, before it listens."""
+        try:
+            self._recorder = await asyncio.to_thread(
+                Recorder, self._folder, self._engine.decisions, self._rose
+            )
+        except CanaryError as error:
+            _log.error("outcomes are not recorded", extra={"error": error})
+            return
+        self._engine.rows = self._recorder.rows
+
+    def guard(self, client: Client) -> None:
+        """Watch the hard limits of what this client follows."""
+        self._guard = Guard(client, self._windows.seen, self._reporter.news)
+
+    def begin_version(self, version: str, names: Sequence[tuple[str, str]]) -> None:
+        """Take note that a table is about to come into force."""
+        if self._recorder:
+            self._recorder.begin_version(version, names)
+
+    async def run(self) -> None:
+        """Record and report until cancelled."""
+        if self._recorder:
+            runs = (self._recorder.run, self._reporter.run, self._judge)
+            await asyncio.gather(*map(_lasting, runs))
+
+    async def stop(self) -> None:
+        """Bring everything to disk."""
+        if self._recorder:
+            await self._recorder.stop()
+
+    async def counters(self) -> dict[str, int]:
+        """Return what became of access log entries, by name."""
+        counts = await self._recorder.counts() if self._recorder else {}
+        return {f"outcomes_{name}": count for name, count in counts.items()}
+
+    async def pending(self) -> Sequence[Row]:
+        """Return rows that the controller has not acknowledged."""
+        return await self._recorder.pending() if self._recorder else ()
+
+    async def acknowledge(self, sequence: int) -> None:
+        """Take note of what the controller has."""
+        if self._recorder:
+            await self._recorder.acknowledge(sequence)
+
+    def trips(self) -> Sequence[outcomes_pb2.Trip]:
+        """Return the variants that this sidecar holds out."""
+        return self._guard.trips() if self._guard else ()
+
+    def _rose(self, rows: list[Row]) -> None:
+        if self._guard:
+            self._windows.see(rows, self._guard.watched)
+        self._risen.set()
+        self._reporter.news()
+
+    async def _judge(self) -> None:
+        """Judge whenever rows rose, and every second: requests without an answer grow late."""
+        assert self._guard
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_JUDGE_EVERY_S):
+                    await self._risen.wait()
+            self._risen.clear()
+            await self._guard.judge()
+            self._windows.forget(time.time() - LONGEST_S)
+
+
+async def _lasting(run: Callable[[], Coroutine[None, None, None]]) -> None:
+    """Begin again whatever ended: it is beside the requests, and must not take them along."""
+    while True:
+        try:
+            await run()
+        except Exception:  # noqa: BLE001 - whatever it is
+            _log.exception("outcomes go on after a fault")
+        await asyncio.sleep(_RETRY_S)
 
 
 class Sidecar:
@@ -163,6 +343,7 @@ class Sidecar:
     def __init__(self, settings: Settings, engine: str, onlooker: Telemetry) -> None:
         self._settings = settings
         self._engine = extproc.create(engine, settings.listen, socket_mode=settings.socket_mode)
+        self._outcomes = _Outcomes(settings, self._engine)
         self._client = Client(
             settings.control,
             settings.node,
@@ -170,7 +351,9 @@ class Sidecar:
             self._engine.swap,
             Backoff(SystemRandom()),
             security=settings.security,
+            announce=self._outcomes.begin_version,
         )
+        self._outcomes.guard(self._client)
         self._admin = AdminServer(settings.admin, self._report, self._client)
         self._engine.observer = onlooker.observer
         onlooker.measure_sidecar(self._sources())
@@ -180,6 +363,7 @@ class Sidecar:
         if path := socket_path(self._settings.listen):
             wire.claim(path)
         await self._admin.start()
+        await self._outcomes.start()
         await self._engine.start()
         await self._client.start_from_disk()
         _log.info(
@@ -188,12 +372,15 @@ class Sidecar:
         )
 
     async def run(self) -> None:
-        """Follow the controller."""
-        await self._client.run()
+        """Follow the controller, and tell it what became of requests."""
+        async with asyncio.TaskGroup() as parts:
+            for part in (self._client, self._outcomes):
+                parts.create_task(part.run())
 
     async def stop(self) -> None:
         """Drain: no stream of Envoy's is cut."""
         await self._engine.drain(GRACE_S)
+        await self._outcomes.stop()
         await self._admin.stop()
 
     def tell(self) -> None:
@@ -224,7 +411,8 @@ class Sidecar:
         engine = self._engine
         status = messages.sidecar_status(self._client)
         status.engine, status.ready = engine.name, engine.ready
-        status.counters.update(engine.counters())
+        status.listen = self._settings.listen
+        status.counters.update({**engine.counters(), **await self._outcomes.counters()})
         if table := await messages.table_status(self._client):
             status.table.CopyFrom(table)
         return status

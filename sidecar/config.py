@@ -25,6 +25,7 @@ CONTROL_ENV = "CANARY_CONTROL"
 LISTEN_ENV = "CANARY_LISTEN"
 NODE_ENV = "CANARY_NODE"
 METRICS_ENV = "CANARY_METRICS"
+HTTP_ENV = "CANARY_HTTP"
 LOG_FORMAT_ENV = "CANARY_LOG_FORMAT"
 ENGINE_ENV = "CANARY_ENGINE"
 SOCKET_MODE_ENV = "CANARY_SOCKET_MODE"
@@ -77,7 +78,8 @@ NO_SECURITY = Security()
 class Settings:
     """Where one canary process keeps its sockets and its state, and how it shows itself.
 
-    `control` and `listen` are addresses as `address()` gives them, `metrics` is (host, port).
+    `control`, `listen` and `http` are addresses as `address()` gives them, `metrics` is (host,
+    port). Without `http` there is no HTTP API.
     """
 
     run_dir: Path
@@ -89,6 +91,7 @@ class Settings:
     log_format: str = "console"
     socket_mode: int = 0o600
     security: Security = NO_SECURITY
+    http: str = ""
 
     @property
     def own_control(self) -> str:
@@ -108,6 +111,16 @@ class Settings:
         return self.state_dir / "controller.sqlite"
 
     @property
+    def outcomes_database(self) -> Path:
+        """The controller's outcome rows."""
+        return self.state_dir / "controller.outcomes.sqlite"
+
+    @property
+    def outcomes(self) -> Path:
+        """Where the sidecar keeps outcomes until the controller has them."""
+        return self.state_dir / "outcomes"
+
+    @property
     def resources(self) -> Path:
         """The sidecar's last good resources."""
         return self.state_dir / "sidecar.resources"
@@ -122,6 +135,7 @@ def settings(  # noqa: PLR0913, PLR0917 - one parameter per flag
     metrics: str | None = None,
     log_format: str | None = None,
     socket_mode: str = "0600",
+    http: str | None = None,
     **protection: Any,
 ) -> Settings:
     """Take what is given, else the platform's directories and sockets inside the run directory.
@@ -140,6 +154,7 @@ def settings(  # noqa: PLR0913, PLR0917 - one parameter per flag
         log_format=log_format or "console",
         socket_mode=int(socket_mode, 8),
         security=security(**protection),
+        http=http_address(http) if http else "",
     )
 
 
@@ -207,6 +222,11 @@ def address(text: str) -> str:
             remedy="write unix:///run/canary/control.sock or 127.0.0.1:18000",
         )
     return text
+
+
+def http_address(text: str) -> str:
+    """Take `unix:///path`, `host:port`, or a port alone, which is one on loopback."""
+    return address(f"127.0.0.1:{text}" if text.isascii() and text.isdigit() else text)
 
 
 def is_local(address: str) -> bool:

@@ -162,8 +162,137 @@ def name_a_subset(config):
         route["cluster"] = name
 
 
+def virtual_hosts(config):
+    return manager(config)["route_config"]["virtual_hosts"]
+
+
+def lead_last(config):
+    virtual_hosts(config)[0]["routes"].reverse()
+
+
+def lead_on_another_path(config):
+    match = virtual_hosts(config)[0]["routes"][0]["match"]
+    del match["prefix"]
+    match["path_separated_prefix"] = "/v2"
+
+
+def lead_by_what_the_header_is_not(config):
+    match = virtual_hosts(config)[0]["routes"][0]["match"]
+    match["headers"][0]["invert_match"] = True
+
+
+def lead_posts_only(config):
+    post = {"name": ":method", "string_match": {"exact": "POST"}}
+    virtual_hosts(config)[0]["routes"][0]["match"]["headers"].append(post)
+
+
+def answer_health_checks_first(config):
+    healthy = {"match": {"path": "/healthz"}, "direct_response": {"status": 200}}
+    virtual_hosts(config)[0]["routes"].insert(0, healthy)
+    off = {"@type": f"{PER_ROUTE}filters.http.ext_proc.v3.ExtProcPerRoute", "disabled": True}
+    healthy["typed_per_filter_config"] = {"envoy.filters.http.ext_proc": off}
+
+
+PER_ROUTE = "type.googleapis.com/envoy.extensions."
+OFF = {
+    "envoy.filters.http.ext_proc": {
+        "@type": f"{PER_ROUTE}filters.http.ext_proc.v3.ExtProcPerRoute",
+        "disabled": True,
+    }
+}
+ON = {
+    "envoy.filters.http.ext_proc": {
+        "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig",
+        "config": {
+            "@type": f"{PER_ROUTE}filters.http.ext_proc.v3.ExtProcPerRoute",
+            "overrides": {},
+        },
+    }
+}
+
+
+def disable_filter(config):
+    manager(config)["http_filters"][0]["disabled"] = True
+
+
+def disable_for_the_host(config):
+    virtual_hosts(config)[0]["typed_per_filter_config"] = OFF
+
+
+def disable_for_the_undecided(config):
+    virtual_hosts(config)[0]["routes"][1]["typed_per_filter_config"] = OFF
+
+
+def disable_everywhere(config):
+    manager(config)["route_config"]["typed_per_filter_config"] = OFF
+
+
+def disable_but_where_it_counts(config):
+    disable_filter(config)
+    virtual_hosts(config)[0]["typed_per_filter_config"] = ON
+
+
+def disable_for_the_decided(config):
+    """The filter has asked by then."""
+    virtual_hosts(config)[0]["routes"][0]["typed_per_filter_config"] = OFF
+
+
+def route_first(config):
+    manager(config)["http_filters"].reverse()
+
+
+def sidecar_cluster(config):
+    return config["static_resources"]["clusters"][0]
+
+
+def speak_http1_to_the_sidecar(config):
+    del sidecar_cluster(config)["typed_extension_protocol_options"]
+
+
+def speak_http2_as_of_old(config):
+    speak_http1_to_the_sidecar(config)
+    sidecar_cluster(config)["http2_protocol_options"] = {}
+
+
+def breaker_for_one_priority_only(config):
+    thresholds = sidecar_cluster(config)["circuit_breakers"]["thresholds"]
+    thresholds.append({"priority": "HIGH"})
+
+
 # What breaks a configuration, and the ids of what is then found.
+def outcome_log(config):
+    return manager(config)["access_log"][0]["typed_config"]
+
+
+def tell_nobody(config):
+    del manager(config)["access_log"]
+
+
+def tell_somebody_else(config):
+    common = outcome_log(config)["common_config"]
+    common["log_name"] = "audit"
+    common["grpc_service"]["envoy_grpc"]["cluster_name"] = "audit"
+
+
+def tell_late(config):
+    del outcome_log(config)["common_config"]["buffer_flush_interval"]
+
+
+def tell_no_grpc_status(config):
+    del outcome_log(config)["additional_response_trailers_to_log"]
+
+
+def tell_by_another_cluster(config):
+    """As Envoy Gateway does."""
+    common = outcome_log(config)["common_config"]
+    common["grpc_service"]["envoy_grpc"]["cluster_name"] = "accesslog_als_0_0"
+
+
 SPOILERS = [
+    (tell_nobody, ["no-outcomes"]),
+    (tell_somebody_else, ["no-outcomes"]),
+    (tell_late, ["outcomes-late"]),
+    (tell_no_grpc_status, ["grpc-status-hidden"]),
     (unforward, ["header-hidden", "header-hidden"]),
     (disallow, ["header-hidden"]),
     (unroute, ["no-route"]),
@@ -179,6 +308,16 @@ SPOILERS = [
     (ask_nothing, ["not-asked"]),
     (forbid_mutations, ["mutations-forbidden"]),
     (forbid_ours, ["mutations-forbidden"]),
+    (lead_last, ["route-shadowed"]),
+    (lead_on_another_path, ["path-elsewhere"]),
+    (lead_by_what_the_header_is_not, ["no-route"]),
+    (disable_filter, ["filter-disabled"]),
+    (disable_for_the_host, ["filter-disabled"]),
+    (disable_for_the_undecided, ["filter-disabled"]),
+    (disable_everywhere, ["filter-disabled"]),
+    (route_first, ["after-router"]),
+    (speak_http1_to_the_sidecar, ["sidecar-not-grpc"]),
+    (breaker_for_one_priority_only, ["breaker-default"]),
     (hurry, ["timeout-short"]),
     (default_breaker, ["breaker-default"]),
     (forget_sidecar_cluster, ["no-sidecar-cluster"]),
@@ -188,8 +327,13 @@ SPOILERS = [
 ]
 
 FITTING = [
+    tell_by_another_cluster,
     lead_by_weighted_clusters,
     lead_by_header,
+    lead_posts_only,
+    answer_health_checks_first,
+    disable_but_where_it_counts,
+    disable_for_the_decided,
     strip_by_regex,
     leave_clearing_to_the_answer,
     forward_everything,

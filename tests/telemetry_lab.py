@@ -10,6 +10,8 @@ from typing import Any
 from urllib.request import urlopen
 
 import grpc
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs_pb
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc as logs_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_pb
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as metrics_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb
@@ -36,7 +38,11 @@ class Span:
 
 
 @dataclass
-class Collector(trace_grpc.TraceServiceServicer, metrics_grpc.MetricsServiceServicer):
+class Collector(
+    trace_grpc.TraceServiceServicer,
+    metrics_grpc.MetricsServiceServicer,
+    logs_grpc.LogsServiceServicer,
+):
     """Keeps what it is sent; `answers` false: takes calls and never answers them.
 
     `metrics` holds the newest of each name, `readings` all that came in one export.
@@ -44,6 +50,7 @@ class Collector(trace_grpc.TraceServiceServicer, metrics_grpc.MetricsServiceServ
 
     spans: list[Span] = field(default_factory=list)
     metrics: dict[str, Any] = field(default_factory=dict)
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     readings: list[dict[str, Any]] = field(default_factory=list)
     resources: list[dict[str, Any]] = field(default_factory=list)
     answers: bool = True
@@ -60,6 +67,9 @@ class Collector(trace_grpc.TraceServiceServicer, metrics_grpc.MetricsServiceServ
         if isinstance(request, trace_pb.ExportTraceServiceRequest):
             self._spans(request)
             return trace_pb.ExportTraceServiceResponse()
+        if isinstance(request, logs_pb.ExportLogsServiceRequest):
+            self._events(request)
+            return logs_pb.ExportLogsServiceResponse()
         self._metrics(request)
         return metrics_pb.ExportMetricsServiceResponse()
 
@@ -69,6 +79,12 @@ class Collector(trace_grpc.TraceServiceServicer, metrics_grpc.MetricsServiceServ
             self.resources.append(named)
             for scope in resource.scope_spans:
                 self.spans += [_span(named["service.name"], span) for span in scope.spans]
+
+    def _events(self, request):
+        for resource in request.resource_logs:
+            for scope in resource.scope_logs:
+                for one in scope.log_records:
+                    self.events.append((one.event_name, _plain(one.attributes)))
 
     def _metrics(self, request):
         reading = {}
@@ -89,6 +105,7 @@ def collector(port: int = 0, *, answers: bool = True) -> Iterator[Collector]:
     server = grpc.server(ThreadPoolExecutor(8))
     trace_grpc.add_TraceServiceServicer_to_server(kept, server)
     metrics_grpc.add_MetricsServiceServicer_to_server(kept, server)
+    logs_grpc.add_LogsServiceServicer_to_server(kept, server)
     kept.port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     try:

@@ -53,6 +53,8 @@ spec:
 
 
 TASK = Task()
+# What one exchange needs of Envoy's messages, for whoever compiles them.
+MESSAGES = Path(__file__).parent / "ext_proc.proto"
 
 
 class Missing(Exception):  # noqa: N818 - a state of the machine, not of the program
@@ -64,6 +66,8 @@ class Contender(ABC):
 
     name: str
     decides: ClassVar[bool] = True
+    # Whose answer everybody gets from a contender that answers without deciding.
+    answers_as: ClassVar[str | None] = None
 
     def prepare(self) -> None:  # noqa: B027 - most have nothing to build
         """Build it, once. Raises Missing where the tools for that are not there."""
@@ -90,11 +94,16 @@ class Program(Contender):
 
     @abstractmethod
     def command(self) -> Sequence[str]:
-        """Return the first words; `--socket PATH` and the task's options are added."""
+        """Return the first words; `--socket PATH` and `words` are added."""
+
+    def words(self, work: Path) -> Sequence[str]:
+        """Return what it must be told: the task. What it writes goes into `work`."""
+        del work
+        return self.task.words()
 
     def start(self, socket: Path) -> Sequence[int]:
         """Start it and wait until it takes connections."""
-        argv = [*self.command(), "--socket", str(socket), *self.task.words()]
+        argv = [*self.command(), "--socket", str(socket), *self.words(socket.parent)]
         self._child = Child(self.name, argv, socket.parent, env=self.env)
         wait_until(f"{self.name} listens", lambda: _listens(socket), alive=[self._child])
         return [self._child.pid]

@@ -11,7 +11,7 @@ from bench.harness import claims, h2load, plot, report, rounds
 from bench.harness.cell import Counts
 from bench.harness.figures import Figures
 from bench.harness.rounds import Plan
-from bench.lab.process import Interrupted, LabError, signals_unwind
+from bench.lab.process import LabError, as_command
 from bench.lab.stack import ROOT
 
 DEFAULT = Plan()
@@ -26,6 +26,12 @@ def options(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help=f"[default: {DEFAULT.rounds}; 1 if quick]")
     parser.add_argument(
         "--seed", type=int, default=DEFAULT.seed, help="of the orders and intervals"
+    )
+    parser.add_argument(
+        "--retries", type=int, default=0, help="failed turns each may take again  [default: 0]"
+    )
+    parser.add_argument(
+        "--together", action="store_true", help="everybody stays up; turns are seconds apart"
     )
     parser.add_argument("--seconds", type=float, default=DEFAULT.seconds, help="of each load")
     parser.add_argument(
@@ -50,7 +56,7 @@ def chosen(names: list[str] | None) -> list[Contender]:
 
 def terminal() -> Console:
     """Return where to print; wide enough for the tables when it is a file."""
-    return Console() if sys.stdout.isatty() else Console(width=140)
+    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 def main() -> int:
@@ -58,7 +64,14 @@ def main() -> int:
     given, console = options(), terminal()
     rounds_ = given.rounds or (1 if given.quick else DEFAULT.rounds)
     counts = QUICK if given.quick else None
-    plan = Plan(rounds_, given.seed, given.seconds, counts=counts)
+    plan = Plan(
+        rounds_,
+        given.seed,
+        given.seconds,
+        counts=counts,
+        retries=given.retries,
+        together=given.together,
+    )
     contenders = chosen(given.contender)
     deciding = [one.name for one in contenders if one.decides]
     reference = given.reference or (deciding or [""])[0]
@@ -74,15 +87,10 @@ def main() -> int:
     (given.out / "harness.json").write_text(report.as_json(run, figures, verdicts, on))
     (given.out / "harness.svg").write_text(plot.draw(run, figures))
     console.print(f"kept: {given.out}/harness.json, {given.out}/harness.svg", highlight=False)
-    counting = all(row.counting for row in run.rows)
+    counting = all(row.counting or row.missing for row in run.rows)
     return int(not counting or any(verdict.word == "refuted" for verdict in verdicts))
 
 
 if __name__ == "__main__":
-    with signals_unwind():
-        try:
-            sys.exit(main())
-        except LabError as error:
-            sys.exit(f"bench: {error}")
-        except Interrupted as interrupted:
-            sys.exit(interrupted.status)
+    with as_command():
+        sys.exit(main())

@@ -8,8 +8,8 @@ one load, less what they use when nobody asks; Envoy's and the handler's apart.
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,17 +69,24 @@ class Cell:
 
 def measure(contender: Contender, counts: Counts) -> Cell:
     """Start everything, measure, end everything. Raises LabError, WrongAnswerError among them."""
+    with opened(contender) as bench:
+        return bench.run(counts)
+
+
+@contextmanager
+def opened(contender: Contender) -> Iterator["Bench"]:
+    """Start a contender and its Envoy, hold the dialogue, lend both, end both. Raises LabError."""
     work = Path(tempfile.mkdtemp(prefix="cn-bench-"))
     with ExitStack() as ending:
         ending.callback(shutil.rmtree, work, ignore_errors=True)
         socket = work / "ext_proc.sock"
         ending.callback(contender.stop)
         pids = tuple(contender.start(socket))
-        config = scene.configuration(socket, decides=contender.decides)
+        config = scene.configuration(f"unix://{socket}", decides=contender.decides)
         envoy = ending.enter_context(Envoy(config, work, concurrency=1))
         if contender.decides:
-            dialogue.hold(envoy.address)
-        return _Bench(envoy, pids, work).run(counts, decides=contender.decides)
+            dialogue.hold(envoy.address, contender.answers_as)
+        yield Bench(envoy, pids, work, decides=contender.decides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,42 +107,68 @@ class _Books:
         )
 
 
-class _Bench:
-    """The loads of one cell, with the meters read around each."""
+class Bench:
+    """A contender behind its Envoy: loads, with the meters read around each, and the counters."""
 
-    def __init__(self, envoy: Envoy, pids: tuple[int, ...], work: Path) -> None:
-        self._envoy = envoy
-        self._pids = pids
-        self._work = work
+    def __init__(self, envoy: Envoy, pids: tuple[int, ...], work: Path, *, decides: bool) -> None:
+        self.envoy = envoy
+        self.pids = pids
+        self.work = work
+        self._decides = decides
         self._failed = 0
+        self._late = 0
         self._idle = (0.0, 0.0)
 
-    def run(self, counts: Counts, *, decides: bool) -> Cell:
-        self._load(lambda: self._closed(WARM_UP, connections=8))
-        self._idle = self._idle_ns_per_s(counts.idle_s)
-        loads = {
-            "one": (counts.one, lambda: self._closed(counts.one, connections=1)),
-            "paced": (counts.paced, lambda: self._paced(counts.paced, counts.rate)),
-            "full": (counts.full, lambda: self._closed(counts.full, connections=CONNECTIONS)),
+    def run(self, counts: Counts) -> Cell:
+        """Warm up, then all loads of one cell; what failed before is not counted again."""
+        before = self.failures()
+        self.closed(WARM_UP, connections=8)
+        self.rest(counts.idle_s)
+        loads: dict[str, tuple[int, Callable[[], Phase]]] = {
+            "one": (counts.one, lambda: self.closed(counts.one, connections=1)),
+            "paced": (counts.paced, lambda: self.paced(counts.paced, counts.rate)),
+            "full": (counts.full, lambda: self.closed(counts.full)),
         }
-        phases = {name: self._load(drive) for name, (number, drive) in loads.items() if number}
-        failures = _failures(self._envoy.stats(), decides=decides) | {"load": self._failed}
-        rss_mb = meter.peak_rss_bytes(self._pids) / 1e6
+        phases = {name: drive() for name, (number, drive) in loads.items() if number}
+        rss_mb = meter.peak_rss_bytes(self.pids) / 1e6
+        failures = {name: after - before[name] for name, after in self.failures().items()}
         return Cell(phases, rss_mb, self._idle[0] / 1e3, failures)
 
-    def _closed(self, requests: int, *, connections: int) -> h2load.Answers:
-        return h2load.closed(
-            self._envoy.address, self._work, requests=requests, connections=connections
+    def rest(self, seconds: float) -> None:
+        """Find out what the processes use when nobody asks; taken off from now on."""
+        if not seconds:
+            return
+        before = self._read()
+        # Not waiting for anything: the time itself is what is measured.
+        time.sleep(seconds)
+        used = self._read() - before
+        self._idle = (used.handler.cpu_ns / used.wall_s, used.envoy.cpu_ns / used.wall_s)
+
+    def closed(self, requests: int, *, connections: int = CONNECTIONS) -> Phase:
+        """Load in closed loop."""
+        return self._load(
+            lambda: h2load.closed(
+                self.envoy.address, self.work, requests=requests, connections=connections
+            )
         )
 
-    def _paced(self, requests: int, rate: float) -> h2load.Answers:
-        return h2load.paced(self._envoy.address, self._work, requests=requests, rate=rate)
+    def paced(self, requests: int, rate: float) -> Phase:
+        """Load at a fixed rate."""
+        return self._load(
+            lambda: h2load.paced(self.envoy.address, self.work, requests=requests, rate=rate)
+        )
+
+    def failures(self) -> dict[str, int]:
+        """Everything that went wrong since the start, by name; all names are there."""
+        seen = _failures(self.envoy.stats(), decides=self._decides)
+        return seen | {"load": self._failed, "rate_missed": self._late}
 
     def _load(self, drive: Callable[[], h2load.Answers]) -> Phase:
         before = self._read()
         answers = drive()
         used = self._read() - before
         self._failed += answers.failed
+        self._late += answers.late
         number = max(1, len(answers.latencies_us))
         return Phase(
             requests=number,
@@ -148,17 +181,8 @@ class _Bench:
             others=used.others_ns / used.wall_s / 1e9,
         )
 
-    def _idle_ns_per_s(self, seconds: float) -> tuple[float, float]:
-        if not seconds:
-            return 0.0, 0.0
-        before = self._read()
-        # Not waiting for anything: the time itself is what is measured.
-        time.sleep(seconds)
-        used = self._read() - before
-        return used.handler.cpu_ns / used.wall_s, used.envoy.cpu_ns / used.wall_s
-
     def _read(self) -> _Books:
-        handler, envoy = meter.usage(self._pids), meter.usage([self._envoy.child.pid])
+        handler, envoy = meter.usage(self.pids), meter.usage([self.envoy.child.pid])
         ours_ns = handler.cpu_ns + envoy.cpu_ns + meter.ended_children_ns()
         return _Books(time.monotonic(), handler, envoy, meter.machine_ns() - ours_ns)
 

@@ -41,7 +41,8 @@ METRICS = (
         "full_envoy_us", "Envoy CPU µs/req added, saturated", _phase("full", "envoy_us"), added=True
     ),
     Metric("rps", "requests/s, saturated", _phase("full", "rps")),
-    Metric("per_wakeup", "requests/wake-up, saturated", _phase("full", "per_wakeup"), digits=2),
+    Metric("wakeup", "requests/wake-up, half load", _phase("paced", "per_wakeup"), digits=2),
+    Metric("full_wakeup", "requests/wake-up, saturated", _phase("full", "per_wakeup"), digits=2),
     Metric("one_p50_us", "p50 added µs, one connection", _phase("one", "p50_us"), added=True),
     Metric("one_p99_us", "p99 added µs, one connection", _phase("one", "p99_us"), added=True),
     Metric("half_p50_us", "p50 added µs, half load", _phase("paced", "p50_us"), added=True),
@@ -57,6 +58,14 @@ class Figures:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._alone = next((row for row in run.rows if not row.contender.decides), None)
+
+    def counts(self, name: str) -> bool:
+        """Whether a row was measured and counts."""
+        return any(row.counting for row in self._run.rows if row.name == name)
+
+    def spoilt(self, name: str) -> bool:
+        """Whether a row took part, and does not count."""
+        return any(not (row.counting or row.missing) for row in self._run.rows if row.name == name)
 
     def series(self, row: Row, metric: Metric) -> list[float]:
         """One value a round; empty where the row, or what it is compared with, does not count."""

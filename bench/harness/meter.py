@@ -48,6 +48,11 @@ def peak_rss_bytes(pids: Sequence[int]) -> int:
     return sum(_status(Path(f"/proc/{pid}/status"), "VmHWM") for pid in pids) * 1024
 
 
+def rss_bytes(pids: Sequence[int]) -> int:
+    """Return the memory that is resident now, summed over the processes."""
+    return sum(_status(Path(f"/proc/{pid}/status"), "VmRSS") for pid in pids) * 1024
+
+
 def _cpu_ns(pid: int) -> int:
     return time.clock_gettime_ns((~pid << 3) | CPUCLOCK_SCHED)
 

@@ -44,18 +44,29 @@ def show(run: Run, figures: Figures, verdicts: list[Verdict], console: Console) 
     for row in run.rows:
         if reason := _why_not(row):
             console.print(f"[red]{row.name} does not count:[/] {reason}", highlight=False)
+        elif row.missing:
+            console.print(f"[yellow]{row.name} is left out:[/] {row.missing}", highlight=False)
+        for failed in row.again:
+            console.print(f"[yellow]{row.name} took a turn again:[/] {failed}", highlight=False)
+    if verdicts:
+        console.print(claims_table(verdicts))
+
+
+def claims_table(verdicts: list[Verdict]) -> Table:
+    """One line a claim; the ratio is what is claimed about, A/A the noise it must exceed."""
+    table = Table(title="claims", title_justify="left")
+    for name in ("figure", "claim", "measured ratio", "A/A", "verdict"):
+        table.add_column(name)
+    colours = {"holds": "green", "refuted": "red", "undecided": "yellow"}
     for verdict in verdicts:
-        console.print(said(verdict), highlight=False)
-
-
-def said(verdict: Verdict) -> str:
-    """One line for one claim."""
-    claim = verdict.claim
-    title = BY_KEY[claim.metric].title
-    return (
-        f"claim {verdict.word}: {title}: {claim.over} has at most {claim.at_most:g} times"
-        f" {verdict.against}'s; measured {_bounds(verdict.ratio)}, A/A {_bounds(verdict.noise)}"
-    )
+        claim = verdict.claim
+        said = f"{claim.over} ≤ {claim.at_most:.3g}x {verdict.against}"
+        if verdict.without:
+            said += f" (without {', '.join(verdict.without)})"
+        word = f"[{colours[verdict.word]}]{verdict.word}[/]"
+        title = BY_KEY[claim.metric].title
+        table.add_row(title, said, _bounds(verdict.ratio, 3), _bounds(verdict.noise), word)
+    return table
 
 
 def _why_not(row: Row) -> str:
@@ -101,10 +112,11 @@ def _ratio(figures: Figures, metric: Metric, over: str, under: str) -> str:
     return f"[bold]{text}[/]" if outside else text
 
 
-def _bounds(found: ratios.Interval | None) -> str:
+def _bounds(found: ratios.Interval | None, digits: int = 2) -> str:
     if found is None:
         return "-"
-    return f"{found.middle:.2f} ({found.low:.2f} to {found.high:.2f})"
+    low, middle, high = (f"{one:.{digits}f}" for one in (found.low, found.middle, found.high))
+    return f"{middle} ({low} to {high})"
 
 
 def _number(value: float | None, metric: Metric) -> str:
@@ -116,7 +128,7 @@ def as_json(run: Run, figures: Figures, verdicts: list[Verdict], on: dict[str, A
     rows = {
         row.name: {
             "counts": row.counting,
-            "why_not": _why_not(row),
+            "why_not": row.missing or _why_not(row),
             "requests": asdict(row.counts) if row.counts else None,
             "medians": {metric.key: figures.median(row, metric) for metric in METRICS},
             "ratios": {
@@ -124,6 +136,7 @@ def as_json(run: Run, figures: Figures, verdicts: list[Verdict], on: dict[str, A
                 for metric in METRICS
                 if (found := figures.ratio(metric, row.name, run.reference))
             },
+            "taken_again": row.again,
             "cells": [asdict(cell) for cell in row.cells],
         }
         for row in run.rows

@@ -1,19 +1,26 @@
 """The run: calibration, then rounds in which everybody has one turn, in an order drawn anew.
 
 The line-up ends with the reference once more under another name: against itself it gives the
-noise. Who answers wrongly or cannot start is out for good, with the reason; a failure counted by
-Envoy or the load generator leaves the row standing but it does not count.
+noise. Who cannot be built here is left out; who answers wrongly or cannot start is out for good,
+with the reason; a failure counted by Envoy or the load generator leaves the row standing but it
+does not count. On a machine that others stall, some turns may be allowed a second try; what failed
+in the first is kept and told.
+
+A turn is a cell in fresh processes; or, `together`, everybody stays up and a turn is only its
+loads, so that what is compared is seconds apart instead of half a minute.
 """
 
+import copy
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from random import Random
 from statistics import median
 
 from bench.contenders import Contender, Missing
 from bench.harness import cell
-from bench.harness.cell import Cell, Counts
+from bench.harness.cell import Bench, Cell, Counts
 from bench.lab.process import LabError
 
 AGAIN = " (again)"
@@ -26,24 +33,36 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long to measure. `counts` given: no calibration, the same counts for everybody."""
+    """How long to measure. `counts` given: no calibration, the same counts for everybody.
 
-    rounds: int = 5
+    `retries` is how many failed turns each row may take again. `together` keeps everybody up.
+    Many short rounds: the interval of a median of five reaches from the least to the greatest.
+    """
+
+    rounds: int = 11
     seed: int = 1
-    seconds: float = 2.5
-    limit_s: float = 420.0
+    seconds: float = 1.2
+    limit_s: float = 900.0
     counts: Counts | None = None
+    retries: int = 0
+    together: bool = False
 
 
 @dataclass
 class Row:
-    """One contender over all rounds; `out` says why it is not (or no longer) there."""
+    """One contender over all rounds.
+
+    `missing` says what this machine lacks for it; `out` says what it did wrong; `again` holds the
+    failures of turns that were taken again.
+    """
 
     name: str
     contender: Contender
     cells: list[Cell] = field(default_factory=list)
     counts: Counts | None = None
+    missing: str = ""
     out: str = ""
+    again: list[dict[str, int]] = field(default_factory=list)
 
     @property
     def failed(self) -> dict[str, int]:
@@ -57,7 +76,7 @@ class Row:
     @property
     def counting(self) -> bool:
         """Whether its numbers may be compared."""
-        return not self.out and not self.failed and bool(self.cells)
+        return not (self.missing or self.out or self.failed) and bool(self.cells)
 
 
 @dataclass
@@ -82,33 +101,62 @@ class Run:
         return {row.name: row for row in self.rows}[name]
 
 
+Measure = Callable[[Row, Counts], Cell]
+
+
 def run(contenders: Sequence[Contender], reference: str, plan: Plan, say: Say = print) -> Run:
     """Measure everybody. `reference` is the name of the one that has the second turn."""
     rows = [Row(one.name, one) for one in contenders]
     made = Run(plan, reference, rows)
-    deadline = time.monotonic() + plan.limit_s
     for row in rows:
         _prepare(row, plan, say)
     _pace(made)
+    # From here on: what a first build takes is not the rounds' to pay.
+    deadline = time.monotonic() + plan.limit_s
     rows += [
-        Row(row.name + AGAIN, row.contender, counts=row.counts, out=row.out)
+        replace(row, name=row.name + AGAIN, cells=[], again=[])
         for row in rows
         if row.name == reference
     ]
-    random = Random(plan.seed)
+    with ExitStack() as ending:
+        measure = _Standing(ending) if plan.together else _fresh
+        _rounds(made, deadline, measure, say)
+    return made
+
+
+def _fresh(row: Row, counts: Counts) -> Cell:
+    return cell.measure(row.contender, counts)
+
+
+class _Standing:
+    """Everybody has one set of processes, from the first turn until `ending` ends them."""
+
+    def __init__(self, ending: ExitStack) -> None:
+        self._ending = ending
+        self._benches: dict[str, Bench] = {}
+
+    def __call__(self, row: Row, counts: Counts) -> Cell:
+        if row.name not in self._benches:
+            # The reference is up twice, and a contender can hold one set of processes.
+            opened = cell.opened(copy.copy(row.contender))
+            self._benches[row.name] = self._ending.enter_context(opened)
+        return self._benches[row.name].run(counts)
+
+
+def _rounds(made: Run, deadline: float, measure: Measure, say: Say) -> None:
+    plan, random = made.plan, Random(made.plan.seed)
     for number in range(plan.rounds):
         began = time.monotonic()
-        order = random.sample(rows, len(rows))
+        order = random.sample(made.rows, len(made.rows))
         made.orders.append([row.name for row in order])
         say(f"round {number + 1} of {plan.rounds}: {', '.join(made.orders[-1])}")
         for row in order:
-            _turn(row, say)
+            _turn(row, measure, plan.retries, say)
         took = time.monotonic() - began
         if number + 1 < plan.rounds and time.monotonic() + took > deadline:
             made.cut_short = True
             say(f"the time allowed ({plan.limit_s:g} s) is up after {number + 1} rounds")
             break
-    return made
 
 
 def _prepare(row: Row, plan: Plan, say: Say) -> None:
@@ -120,7 +168,11 @@ def _prepare(row: Row, plan: Plan, say: Say) -> None:
             return
         say(f"calibrating {row.name}")
         probe = cell.measure(row.contender, PROBE)
-    except (Missing, LabError, OSError) as error:
+    except Missing as missing:
+        row.missing = str(missing)
+        say(f"{row.name} is left out: {missing}")
+        return
+    except (LabError, OSError) as error:
         row.out = str(error)
         say(f"{row.name} is out: {error}")
         return
@@ -144,15 +196,19 @@ def _pace(made: Run) -> None:
         row.counts = replace(row.counts, rate=made.rate, paced=paced)
 
 
-def _turn(row: Row, say: Say) -> None:
+def _turn(row: Row, measure: Measure, retries: int, say: Say) -> None:
     if row.out or not row.counts:
         return
     try:
-        measured = cell.measure(row.contender, row.counts)
+        measured = measure(row, row.counts)
     except (LabError, OSError) as error:
         row.out = str(error)
         say(f"{row.name} is out: {error}")
         return
-    row.cells.append(measured)
     if measured.failed:
         say(f"{row.name} failed: {measured.failed}")
+    if measured.failed and len(row.again) < retries:
+        row.again.append(measured.failed)
+        _turn(row, measure, retries, say)
+    else:
+        row.cells.append(measured)

@@ -5,7 +5,6 @@ cores), the user comes from the query (the load generator varies the URI, not th
 under TOLD the answer also tells what was decided. Without a contender the filter is left out.
 """
 
-from pathlib import Path
 from typing import Any
 
 from bench.contenders.base import TASK
@@ -23,14 +22,14 @@ TOLD = "/told"
 LOAD = "/v1/chat"
 
 
-def configuration(socket: Path, *, decides: bool) -> Json:
-    """Return the bootstrap; with the ext_proc filter if somebody `decides`."""
+def configuration(ext_proc: str, *, decides: bool = True) -> Json:
+    """Return the bootstrap; with the ext_proc filter, to that address, if somebody `decides`."""
     reading = rollout.read([rollout.Source("task.yaml", TASK.document().encode())])
     if reading.mistakes:
         raise LabError("\n".join(map(str, reading.mistakes)))
     rollouts = [declared.rollout for declared in reading.declared]
     nowhere = dict.fromkeys(bootstrap.clusters_of(rollouts), bootstrap.Upstream("127.0.0.1:9"))
-    options = bootstrap.Options(ext_proc=f"unix://{socket}", upstreams=nowhere)
+    options = bootstrap.Options(ext_proc=ext_proc, upstreams=nowhere, outcomes=False)
     config = bootstrap.bootstrap(rollouts, options)
     [listener] = config["static_resources"]["listeners"]
     manager = listener["filter_chains"][0]["filters"][0]["typed_config"]

@@ -8,6 +8,7 @@ SIGKILL. Start children from the main thread only: the kernel watches the starti
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -154,3 +155,15 @@ def signals_unwind() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def as_command() -> Iterator[None]:
+    """Make a benchmark's program clean up on signals, and end on LabError with its text."""
+    with signals_unwind():
+        try:
+            yield
+        except LabError as error:
+            sys.exit(f"bench: {error}")
+        except Interrupted as interrupted:
+            sys.exit(interrupted.status)

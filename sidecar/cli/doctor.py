@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from http.client import HTTPException
 from typing import Any
@@ -23,7 +24,8 @@ from sidecar.control import calls
 from sidecar.errors import CanaryError
 from sidecar.extproc import doctor as envoys
 from sidecar.extproc.findings import SEVERITIES, Finding, gathered
-from sidecar.extproc.fitting import Declared, Use
+from sidecar.extproc.fitting import Use
+from sidecar.extproc.routes import Declared
 from sidecar.telemetry import environment
 
 _TIMEOUT_S = 10.0
@@ -64,8 +66,9 @@ def doctor(paths: tuple[str, ...], admin: str, **given: Any) -> None:
     settings = config.settings(**given)
     sidecar, controller = _processes(settings)
     rollouts: list[Declared] = list(named.read(paths)) if paths else _in_force(settings)
-    engine = Use().engine if isinstance(sidecar, CanaryError) else sidecar.engine
-    use = Use(engine, traced=environment.read(os.environ).traces)
+    use = Use(traced=environment.read(os.environ).traces)
+    if not isinstance(sidecar, CanaryError):
+        use = replace(use, engine=sidecar.engine, address=sidecar.listen)
     found = gathered([*standing.judged(sidecar, controller), *_envoy(admin, rollouts, use)])
     _show(found, f"Envoy at {admin}, {len(rollouts)} rollout{'' if len(rollouts) == 1 else 's'}")
     if any(one.severity == "error" for one in found):

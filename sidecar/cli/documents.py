@@ -5,15 +5,18 @@ Colour only on a terminal; elsewhere one line per finding, as editors and CI lik
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.text import Text
 
 from sidecar import config, rollout
+from sidecar.cli.options import address_options, dialling_options, run_dir_option
+from sidecar.errors import CanaryError
 
 _TINY = Decimal("0.001")
 
@@ -26,11 +29,15 @@ _TINY = Decimal("0.001")
     metavar="PATH...",
     type=click.Path(exists=True, path_type=Path),
 )
-def validate(paths: tuple[Path, ...]) -> None:
+@run_dir_option
+@address_options
+@dialling_options
+def validate(paths: tuple[Path, ...], **given: Any) -> None:
     """Check rollout files, and folders of them: print every mistake, or each rollout's split.
 
-    All files are taken together, as one controller would. Exit status: 0 if all is well, 1 if
-    there is a mistake, 2 if the command line is wrong.
+    All files are taken together, as one controller would. If all is well, the running controller
+    is asked what they would change, and who would move; a controller that is named must answer.
+    Exit status: 0 if all is well, 1 if there is a mistake, 2 if the command line is wrong.
     """
     files, problems = _files(paths)
     reading = rollout.read(rollout.Source(file.name, file.data) for file in files)
@@ -46,6 +53,7 @@ def validate(paths: tuple[Path, ...]) -> None:
         if declared.file not in wrong:
             console.print(_fine(declared))
     _conclude(len(problems) + len(reading.mistakes))
+    _compare(console, [one.rollout for one in reading.declared], given)
 
 
 @click.command()
@@ -78,6 +86,24 @@ def _files(paths: Iterable[Path]) -> tuple[list[config.File], list[_Problem]]:
     return list(files.values()), problems
 
 
+def _compare(console: Console, rollouts: list[rollout.Rollout], given: Mapping[str, Any]) -> None:
+    """Say what would change for whom; or that nobody was asked."""
+    settings = config.settings(**given)
+    socket = config.socket_path(settings.control)
+    if not given["control"] and (socket is None or not Path(socket).exists()):
+        click.echo(f"canary: not held against a running controller (none at {socket})", err=True)
+        return
+    from sidecar.cli import comparing  # noqa: PLC0415 - without a controller, no gRPC to load
+
+    try:
+        for name, said in comparing.with_running(rollouts, settings):
+            console.print(Text.assemble((f"{name}: ", "bold"), (said, "yellow")))
+    except CanaryError as error:
+        if given["control"]:
+            raise
+        click.echo(f"canary: not held against a running controller ({error.args[0]})", err=True)
+
+
 def _refused(place: str, what: str, remedy: str) -> Text:
     return Text.assemble(
         (f"{place}: ", "bold"), (what, "red"), "\n", ("  remedy: ", "dim"), (remedy, "green")
@@ -90,6 +116,9 @@ def _fine(declared: rollout.Declared) -> Text:
     split = ", ".join(
         f"{variant.name} {_percent(variant.weight * 100 / total)}" for variant in named.variants
     )
+    if named.plan:
+        way = " -> ".join(f"{step.weight:f}" for step in named.plan.steps)
+        split = f"{named.plan.candidate} {way} % ({named.plan.strategy})"
     return Text.assemble(
         (f"{declared.file}:{declared.line}: ", "dim"), (named.name, "bold"), f": {split}"
     )

@@ -45,7 +45,8 @@ _DEFAULTS = bootstrap.Options()
     "--check",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="ENVOY.yaml",
-    help="Print nothing but what does not fit the rollouts in this configuration.",
+    help="Print nothing but what does not fit the rollouts in this configuration (and, where it is"
+    " given, the sidecar at --ext-proc).",
 )
 def envoy(  # noqa: PLR0913, PLR0917 -- one parameter per flag
     paths: tuple[str, ...],
@@ -62,7 +63,7 @@ def envoy(  # noqa: PLR0913, PLR0917 -- one parameter per flag
     """Print a complete Envoy configuration for the rollouts in PATH (files or folders)."""
     rollouts = read(paths)
     if check:
-        _check(check, rollouts)
+        _check(check, rollouts, fitting.Use(address=ext_proc or ""))
         return
     named = bootstrap.parse_upstreams(upstreams)
     ext_proc = ext_proc or config.settings(run_dir).listen
@@ -72,12 +73,12 @@ def envoy(  # noqa: PLR0913, PLR0917 -- one parameter per flag
     click.echo(yaml.safe_dump(made, sort_keys=False), nl=False)
 
 
-def _check(path: Path, rollouts: list[rollout.Rollout]) -> None:
+def _check(path: Path, rollouts: list[rollout.Rollout], use: fitting.Use) -> None:
     try:
         tree = yaml.safe_load(path.read_bytes())
     except yaml.YAMLError as error:
         raise CanaryError(f"{path}: not YAML: {error}", remedy="mend it first") from error
-    found = fitting.misfits(tree, rollouts)
+    found = fitting.misfits(tree, rollouts, use)
     for misfit in found:
         click.echo(misfit)
     if found:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from functools import partial
 from typing import Any
@@ -36,8 +37,9 @@ def weights(
 ) -> None:
     """Change the weights in force of rollout NAME, at once and without a restart.
 
-    The total stays the same: variants not named keep their weight and the baseline takes the
-    rest. Name the baseline too to set a new total.
+    Numbers are those of the document's total: with stable 95 and canary 5, canary=50 is half.
+    Candidates not named keep their share and the baseline takes the rest. Where every variant is
+    named, only the ratios count.
 
     \b
     canary weights chat canary=50
@@ -58,6 +60,7 @@ def weights(
 
 
 @click.command()
+@click.argument("name", metavar="[NAME]", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print canary.v1 messages as JSON.")
 @click.option(
     "--watch",
@@ -77,8 +80,13 @@ def weights(
 @run_dir_option
 @address_options
 @dialling_options
-def status(*, as_json: bool, watched: bool, interval_s: float, **given: Any) -> None:
+def status(
+    name: str | None, *, as_json: bool, watched: bool, interval_s: float, **given: Any
+) -> None:
     """Show how everything stands: the controller's side and the sidecar's.
+
+    With NAME the launch of that rollout: its weights, step and time left, what it waits for, and
+    each guardrail with estimate and interval against its margin.
 
     Exit status 1 if one of them does not answer; the other is shown all the same. With --watch 0.
     """
@@ -93,6 +101,9 @@ def status(*, as_json: bool, watched: bool, interval_s: float, **given: Any) -> 
             calls.attempt(calls.sidecar_status, settings.admin),
         )
 
+    if name:
+        _launch(lambda: controller_status(settings.control), name, as_json, watched, interval_s)
+        return
     if watched:
         watching.watch(ask, interval_s, as_json=as_json)
         return
@@ -103,6 +114,23 @@ def status(*, as_json: bool, watched: bool, interval_s: float, **given: Any) -> 
         report.show(*sides)
     if any(isinstance(side, CanaryError) for side in sides):
         sys.exit(1)
+
+
+def _launch(
+    ask: Callable[[], Any],
+    name: str,
+    as_json: bool,  # noqa: FBT001
+    watched: bool,  # noqa: FBT001
+    interval_s: float,
+) -> None:
+    from sidecar.cli import launches  # noqa: PLC0415
+
+    if watched:
+        launches.watch(lambda: launches.named(ask(), name), interval_s, as_json=as_json)
+    elif as_json:
+        click.echo(json.dumps(report.as_json(launches.named(ask(), name)), indent=2))
+    else:
+        launches.show(launches.named(ask(), name))
 
 
 def _parsed(assignments: tuple[str, ...]) -> dict[str, Decimal]:

@@ -70,6 +70,14 @@ def serving_options(command: Command) -> Command:
     """Add what protects a controller on host:port."""
     for option in (
         click.option(
+            "--http",
+            envvar=config.HTTP_ENV,
+            metavar="ADDRESS",
+            show_envvar=True,
+            help="Serve the HTTP API: a port on loopback, HOST:PORT or unix:///path. Protected as"
+            " --control is.  [default: nowhere]",
+        ),
+        click.option(
             "--insecure-plaintext-control",
             envvar="CANARY_INSECURE_PLAINTEXT_CONTROL",
             is_flag=True,

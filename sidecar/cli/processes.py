@@ -23,7 +23,7 @@ _ENGINE = click.option(
     show_default=True,
     show_envvar=True,
     type=click.Choice(["native", "grpcio"]),
-    help="What answers Envoy: native (C, threads of its own) or grpcio (portable, many times slower).",
+    help="What answers Envoy: native (C, on its own threads) or grpcio (portable, far slower).",
 )
 
 

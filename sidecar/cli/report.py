@@ -14,6 +14,10 @@ from rich.table import Table
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.errors import CanaryError
 
+WITHDRAWS_NOTHING = (
+    "since the controller's start some file was always faulty, and may be the one that declares "
+    "what else the sidecars hold; mend the files"
+)
 # Columns where nobody has a terminal: a pipe, a log.
 _WIDTH = 132
 
@@ -65,11 +69,14 @@ def show(
 
 def _controller(console: Console, status: pb.ControllerStatus) -> None:
     console.print(f"[bold]controller[/]  table {status.version}")
-    table = _table("rollout", "in force", "declared", "revision", "generation", "last change")
+    table = _table(
+        "rollout", "in force", "launch", "declared", "revision", "generation", "last change"
+    )
     for one in status.rollouts:
         table.add_row(
             one.name,
-            "[red]retired: baseline for all[/]" if one.retired else shares(one.in_force),
+            in_force(one),
+            _launch(one),
             shares(one.declared),
             str(one.revision),
             one.generation,
@@ -78,7 +85,16 @@ def _controller(console: Console, status: pb.ControllerStatus) -> None:
     console.print(table)
     for mistake in status.mistakes:
         console.print(f"[red]refused[/] {escape(mistake.message)}", soft_wrap=True)
+    if status.withdraws_nothing:
+        console.print(f"[yellow]nothing is withdrawn[/]: {WITHDRAWS_NOTHING}", soft_wrap=True)
     _connections(console, status)
+
+
+def _launch(one: pb.RolloutStatus) -> str:
+    """Say how far its launch is; where there is none, weights move by hand."""
+    if not one.HasField("progress"):
+        return "by hand"
+    return f"{one.progress.phase} {one.progress.step}/{one.progress.steps}"
 
 
 def _connections(console: Console, status: pb.ControllerStatus) -> None:
@@ -90,9 +106,11 @@ def _connections(console: Console, status: pb.ControllerStatus) -> None:
         acked = one.acked_version or "-"
         if acked != status.version:
             acked += "  [yellow](behind)[/]"
-        when = _ago(one.acked_at) if one.acked_version else ""
+        if one.kept:
+            acked += f"  [yellow](keeps {one.kept} more)[/]"
+        when = ago(one.acked_at) if one.acked_version else ""
         who = f"{one.node} ({one.identity})" if one.identity else one.node
-        table.add_row(escape(who), _ago(one.connected_since), acked, when)
+        table.add_row(escape(who), ago(one.connected_since), acked, when)
     console.print(table)
     for one in status.sidecars:
         if one.HasField("last_nack"):
@@ -104,10 +122,10 @@ def _sidecar(console: Console, status: pb.SidecarStatus) -> None:
     console.print(f"\n[bold]sidecar[/] {escape(status.node)}  {ready}, engine {status.engine}")
     table = status.table
     if status.HasField("table"):
-        console.print(f"table {table.version} since {_ago(table.since)}, from {table.source}")
+        console.print(f"table {table.version} since {ago(table.since)}, from {table.source}")
     stream = status.control_stream
     state = "connected" if stream.connected else "[red]disconnected[/]"
-    console.print(f"control stream {state} since {_ago(stream.since)}, {escape(stream.address)}")
+    console.print(f"control stream {state} since {ago(stream.since)}, {escape(stream.address)}")
     if not stream.connected:
         console.print(
             f"  {stream.retries} retries, last error: {escape(stream.last_error)}", soft_wrap=True
@@ -123,7 +141,7 @@ def _sidecar(console: Console, status: pb.SidecarStatus) -> None:
 
 
 def _nack(console: Console, who: str, nack: pb.Refusal) -> None:
-    text = f"[red]{escape(who)}[/] table {nack.version}, {_ago(nack.at)}: {escape(nack.reason)}"
+    text = f"[red]{escape(who)}[/] table {nack.version}, {ago(nack.at)}: {escape(nack.reason)}"
     console.print(text, soft_wrap=True)
 
 
@@ -137,7 +155,18 @@ def _table(*columns: str) -> Table:
 def _last_change(rollout: pb.RolloutStatus) -> str:
     event = rollout.last_event
     why = f": {event.why}" if event.why else ""
-    return escape(f"{_ago(event.at)}, {event.kind} by {event.who}{why}")
+    return escape(f"{ago(event.at)}, {event.kind} by {event.who}{why}")
+
+
+def in_force(one: Any) -> str:
+    """Show what a rollout gives now, marked up."""
+    if one.retired:
+        return "[red]retired: baseline for all[/]"
+    return (
+        f"[red]killed: baseline for all[/] ({shares(one.in_force)})"
+        if one.killed
+        else shares(one.in_force)
+    )
 
 
 def shares(weights: Any) -> str:
@@ -165,7 +194,8 @@ def _fractions(weights: Any) -> dict[str, str]:
     return {w.variant: f"{float(Decimal(w.weight) * 100 / total):.6g} %" for w in weights}
 
 
-def _ago(stamp: Timestamp) -> str:
+def ago(stamp: Timestamp) -> str:
+    """Say how long a moment is gone."""
     seconds = (datetime.now(UTC) - stamp.ToDatetime(UTC)).total_seconds()
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= size:

@@ -61,9 +61,13 @@ def _controller(status: pb.ControllerStatus) -> Iterator[tuple[str, str]]:
     yield "controller", f"table {status.version}"
     for one in status.rollouts:
         state = "retired, baseline for all" if one.retired else report.shares(one.in_force)
+        if one.killed and not one.retired:
+            state = "killed, baseline for all"
         yield f"controller, rollout {one.name}", f"{state} (revision {one.revision})"
     for mistake in status.mistakes:
         yield f"controller, refused {mistake.file}", " ".join(mistake.message.split())
+    if status.withdraws_nothing:
+        yield "controller, nothing is withdrawn", report.WITHDRAWS_NOTHING
     for sidecar in status.sidecars:
         acked = sidecar.acked_version or "nothing yet"
         yield f"controller, connected {sidecar.node}", f"acked {acked}"

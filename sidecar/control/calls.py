@@ -5,7 +5,7 @@ Whatever the other side refuses comes back as a CanaryError with the text it was
 
 import os
 import pwd
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -45,7 +45,7 @@ def set_weights(  # noqa: PLR0913 - a request has its parts
     """Change the weights in force. Raises UnreachableError or RefusedError."""
     request = pb.SetWeightsRequest(
         rollout=rollout,
-        weights=[pb.Weight(variant=name, weight=f"{value:f}") for name, value in weights.items()],
+        weights=[pb.Weight(variant=name, weight=str(value)) for name, value in weights.items()],
         expected_revision=expected_revision,
         who=_who(),
         reason=reason,
@@ -54,11 +54,48 @@ def set_weights(  # noqa: PLR0913 - a request has its parts
     return _call(Dialler(address, security), method, request, pb.SetWeightsResponse)
 
 
+def act(  # noqa: PLR0913 - a request has its parts
+    address: str,
+    rollout: str,
+    action: str,
+    *,
+    reason: str = "",
+    expected_revision: int | None = None,
+    security: Security = NO_SECURITY,
+) -> pb.ActResponse:
+    """Move a launch; `action` is a name of pb.Action. Raises UnreachableError or RefusedError."""
+    request = pb.ActRequest(
+        rollout=rollout,
+        action=action,
+        expected_revision=expected_revision,
+        who=_who(),
+        reason=reason,
+    )
+    method = f"/{wire.ROLLOUT_SERVICE}/Act"
+    return _call(Dialler(address, security), method, request, pb.ActResponse)
+
+
+def history(
+    address: str, rollout: str, newest: int = 0, security: Security = NO_SECURITY
+) -> pb.History:
+    """Ask what happened to a rollout, oldest first. Raises UnreachableError or RefusedError."""
+    request = pb.GetHistoryRequest(rollout=rollout, newest=newest)
+    method = f"/{wire.ROLLOUT_SERVICE}/GetHistory"
+    return _call(Dialler(address, security), method, request, pb.History)
+
+
 def controller_status(address: str, security: Security = NO_SECURITY) -> pb.ControllerStatus:
     """Ask a controller how everything stands. Raises UnreachableError or RefusedError."""
     request = pb.GetControllerStatusRequest()
     method = f"/{wire.ROLLOUT_SERVICE}/GetStatus"
     return _call(Dialler(address, security), method, request, pb.ControllerStatus)
+
+
+def preview(address: str, documents: Iterable[str], security: Security = NO_SECURITY) -> pb.Preview:
+    """Ask a controller what documents (JSON) would change. Raises as the others do."""
+    request = pb.PreviewRequest(documents=documents)
+    method = f"/{wire.ROLLOUT_SERVICE}/PreviewDocuments"
+    return _call(Dialler(address, security), method, request, pb.Preview)
 
 
 def sidecar_status(address: str) -> pb.SidecarStatus:

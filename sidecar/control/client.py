@@ -8,23 +8,29 @@ leaves the last good table in force.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from random import SystemRandom
 
 import grpc
 
 from sidecar.config import NO_SECURITY, Security
-from sidecar.control import envelopes, following, keepsake
+from sidecar.control import envelopes, following, keepsake, tripkeeping
 from sidecar.control.backoff import Backoff
 from sidecar.control.conversation import Refusal
 from sidecar.control.dialling import Dialler
 from sidecar.control.following import Holdings, OutOfStepError
 from sidecar.control.offload import LARGE_BYTES, MANY, off_loop_if
+from sidecar.delivery import breaker
 from sidecar.errors import CanaryError
-from sidecar.routing import Table, compile_table
+from sidecar.routing import Route, Table, compile_table
 
+Announce = Callable[[str, Sequence[tuple[str, str]]], None]
+_RESAVE_FIRST_S = 1.0
+_RESAVE_LIMIT_S = 60.0
 _Stream = grpc.aio.StreamStreamCall[bytes, bytes]
 _log = logging.getLogger(__name__)
 
@@ -38,8 +44,15 @@ class Link:
     last_error: str = ""
 
 
+def _nobody(version: str, names: Sequence[tuple[str, str]]) -> None:
+    del version, names
+
+
 class Client:
     """Follows the controller at `address` and gives every good table to `swap`.
+
+    `announce` is told its version and its (rollout, variant) just before. What could not be kept
+    on disk is tried again, at last when it ends.
 
     Raises ConfigError if that would be plaintext by accident.
     """
@@ -53,12 +66,16 @@ class Client:
         backoff: Backoff,
         *,
         security: Security = NO_SECURITY,
+        announce: Announce = _nobody,
     ) -> None:
         self.address = address
         self._dialler = Dialler(address, security)
         self.node = node
         self.backoff = backoff
         self.holdings: Holdings | None = None
+        self.trips: breaker.Trips = breaker.NOTHING
+        # The rollouts in force as they are obeyed here, trips included, with their time of arrival.
+        self.routes: dict[str, tuple[Route, float]] = {}
         self.table: Table | None = None
         self.table_since: datetime | None = None
         self.source = ""
@@ -68,7 +85,10 @@ class Client:
         self.nacks = 0
         self._keep = keep
         self._swap = swap
+        self._announce = announce
         self._unsaved = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
+        self._save_error = ""
 
     async def start_from_disk(self) -> bool:
         """Put the last good resources in force, if there are any; say whether there were."""
@@ -76,7 +96,10 @@ class Client:
             holdings = await asyncio.to_thread(keepsake.load, self._keep)
             if holdings is None:
                 return False
-            self._put_in_force(holdings, await asyncio.to_thread(_table, holdings), "disk")
+            kept = await asyncio.to_thread(tripkeeping.load, self._trips_file)
+            trips = breaker.after(kept, _revisions(holdings))
+            table = await asyncio.to_thread(_table, holdings, trips)
+            self._put_in_force(holdings, trips, table, "disk")
         except (CanaryError, ValueError) as error:
             _log.warning("resources on disk ignored", extra={"error": error})
             return False
@@ -132,11 +155,13 @@ class Client:
         response = await off_loop_if(large, envelopes.unpack_response, data)
         self._connected()
         try:
-            after = await off_loop_if(large, following.step, self._held, response)
-            if self.holdings is None or after.version != self.holdings.version:
-                table = await off_loop_if(large, _table, after)
-                self._put_in_force(after, table, "control stream")
-                self._unsaved.set()
+            async with self._one_at_a_time:
+                after = await off_loop_if(large, following.step, self._held, response)
+                if self.holdings is None or after.version != self.holdings.version:
+                    trips = breaker.after(self.trips, _revisions(after))
+                    table = await off_loop_if(large, _table, after, trips)
+                    self._put_in_force(after, trips, table, "control stream")
+                    self._unsaved.set()
         except Exception as error:  # noqa: BLE001 - whatever it is, the last good table stays
             self._refused(error, response.table_version)
             return envelopes.Request(nonce=response.nonce, refusal=str(error))
@@ -144,20 +169,43 @@ class Client:
         self.holdings = after
         return envelopes.Request(nonce=response.nonce)
 
+    async def trip(self, trip: breaker.Trip) -> bool:
+        """Take a variant out until the controller decides anew; say whether that is news."""
+        async with self._one_at_a_time:
+            held = self._held.resources.get(trip.rollout)
+            trips = breaker.tripped(self.trips, trip)
+            # What was in force when the limit broke may be over by now.
+            if held is None or held.version != trip.resource or trips is self.trips:
+                return False
+            large = len(self._held.resources) > MANY
+            table = await off_loop_if(large, _table, self._held, trips)
+            self._put_in_force(self._held, trips, table, self.source)
+            self._unsaved.set()
+        return True
+
+    @property
+    def _trips_file(self) -> Path:
+        return self._keep.with_suffix(".trips")
+
     @property
     def _held(self) -> Holdings:
         return self.holdings or following.NOTHING
 
-    def _put_in_force(self, holdings: Holdings, table: Table, source: str) -> None:
+    def _put_in_force(
+        self, holdings: Holdings, trips: breaker.Trips, table: Table, source: str
+    ) -> None:
+        self._announce(table.version, _names(holdings))
         self._swap(table)
         self.table = table
+        self.routes = _since(self.routes, breaker.in_force(holdings.routes, trips))
         self.holdings = holdings
+        self.trips = trips
         self.table_since = _now()
         self.source = source
         _log.info(
             "table in force",
             extra={
-                "version": holdings.version,
+                "version": table.version,
                 "rollouts": len(holdings.resources),
                 "source": source,
             },
@@ -184,22 +232,58 @@ class Client:
         self.link = Link(connected=False, since=since, last_error=error)
 
     async def _save_when_changed(self) -> None:
+        """Save, until it is done: a disk may be full for a while only."""
+        again = Backoff(SystemRandom(), first_s=_RESAVE_FIRST_S, limit_s=_RESAVE_LIMIT_S)
         while True:
             await self._unsaved.wait()
             self._unsaved.clear()
-            await asyncio.to_thread(self._save)
+            if await asyncio.to_thread(self._save):
+                again.reset()
+            else:
+                self._unsaved.set()
+                await asyncio.sleep(again.next_s())
 
-    def _save(self) -> None:
+    def _save(self) -> bool:
         if self.holdings is None:
-            return
+            return True
         try:
             keepsake.save(self._keep, self.holdings)
+            tripkeeping.save(self._trips_file, self.trips)
         except CanaryError as error:
+            self._warn_unsaved(str(error))
+            return False
+        self._warn_unsaved("")
+        return True
+
+    def _warn_unsaved(self, error: str) -> None:
+        """Say once what stands in the way, and when it no longer does."""
+        if error and error != self._save_error:
             _log.warning("resources not kept", extra={"error": error})
+        elif self._save_error and not error:
+            _log.info("resources kept again", extra={"path": str(self._keep)})
+        self._save_error = error
 
 
-def _table(holdings: Holdings) -> Table:
-    return Table(compile_table(holdings.routes, holdings.version))
+def _table(holdings: Holdings, trips: breaker.Trips) -> Table:
+    routes = breaker.in_force(holdings.routes, trips)
+    return Table(compile_table(routes, breaker.version(holdings.version, trips)))
+
+
+def _revisions(holdings: Holdings) -> dict[str, tuple[str, int]]:
+    return {name: (held.version, held.route.revision) for name, held in holdings.resources.items()}
+
+
+def _since(
+    before: Mapping[str, tuple[Route, float]], routes: Iterable[Route]
+) -> dict[str, tuple[Route, float]]:
+    """Pair each route with the moment from which it has been in force unchanged."""
+    now_s = time.time()
+    known = ((route, before.get(route.name)) for route in routes)
+    return {r.name: old if old and old[0] == r else (r, now_s) for r, old in known}
+
+
+def _names(holdings: Holdings) -> list[tuple[str, str]]:
+    return [(route.name, v.name) for route in holdings.routes for v in route.variants]
 
 
 def _now() -> datetime:

@@ -8,9 +8,10 @@ import hashlib
 
 from google.protobuf.message import DecodeError
 
+from sidecar.control import rule_codec
 from sidecar.control.pb import rollout_pb2 as pb
 from sidecar.errors import CanaryError
-from sidecar.routing import Route, RouteError, UnitSource, Variant
+from sidecar.routing import HardLimit, Route, RouteError, UnitSource, Variant
 
 TYPE_URL = "type.googleapis.com/canary.v1.Rollout"
 
@@ -30,7 +31,10 @@ def encode(route: Route) -> bytes:
         variants=[
             pb.Variant(name=v.name, weight=v.weight, cluster=v.cluster) for v in route.variants
         ],
+        revision=route.revision,
+        limits=[_limit_message(limit) for limit in route.limits],
     )
+    rule_codec.write(message, route)
     return message.SerializeToString(deterministic=True)
 
 
@@ -46,6 +50,8 @@ def decode(name: str, data: bytes) -> Route:
         raise _refuse(name, f"assignment {message.assignment} is not v1, the one known here")
     try:
         return _route(message)
+    except rule_codec.UnknownRuleError as error:
+        raise _refuse(name, f"{error}, or of a kind this release does not know") from error
     except RouteError as error:
         raise ResourceError(f"resource {name!r}: {error.args[0]}", remedy=error.remedy) from error
 
@@ -63,6 +69,22 @@ def _route(message: pb.Rollout) -> Route:
         variants=tuple(Variant(v.name, v.weight, v.cluster) for v in message.variants),
         hosts=tuple(message.match.hosts),
         path_prefix=message.match.path_prefix,
+        **rule_codec.read(message),
+        revision=message.revision,
+        limits=tuple(
+            HardLimit(one.metric, one.threshold, one.window_s, one.min_count, one.slower_than_us)
+            for one in message.limits
+        ),
+    )
+
+
+def _limit_message(limit: HardLimit) -> pb.HardLimit:
+    return pb.HardLimit(
+        metric=limit.metric,
+        threshold=limit.threshold,
+        window_s=limit.window_s,
+        min_count=limit.min_count,
+        slower_than_us=limit.slower_than_us,
     )
 
 

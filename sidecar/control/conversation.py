@@ -32,20 +32,24 @@ class Refusal:
 
 
 class Conversation:
-    """What one sidecar said and was told. `receive` first, `respond` whenever there is news."""
+    """What one sidecar said and was told. `receive` first, `respond` whenever there is news.
+
+    `acked_version` names the snapshot that it confirmed; `kept` counts what it holds beyond it.
+    """
 
     def __init__(self, connected_since: datetime, identity: str = "") -> None:
         self.connected_since = connected_since
         self.identity = identity
         self.node = ""
         self.acked_version = ""
+        self.kept = 0
         self.acked_at: datetime | None = None
         self.last_nack: Refusal | None = None
         self._subscribed = False
         self._greeted = False
         self._confirmed = Holding({})
         self._told = self._confirmed
-        self._under_way: dict[str, Snapshot] = {}
+        self._under_way: dict[str, tuple[Snapshot, Holding]] = {}
         self._refused: Holding | None = None
         self._sent = 0
 
@@ -62,15 +66,16 @@ class Conversation:
         """Return the next response to send, if there is one to send now."""
         if not self._subscribed or len(self._under_way) >= MAX_UNDER_WAY:
             return None
-        if snapshot == self._refused or (self._greeted and snapshot == self._told):
+        goal = snapshot.upon(self._told)
+        if goal == self._refused or (self._greeted and goal == self._told):
             return None
-        step = delta(self._told, snapshot)
+        step = delta(self._told, goal, snapshot)
         self._sent += 1
         nonce = str(self._sent)
-        self._under_way[nonce] = snapshot
-        self._told = snapshot
+        self._under_way[nonce] = snapshot, goal
+        self._told = goal
         self._greeted = True
-        return step.pieces + envelopes.pack_head(nonce, snapshot.version, step.removed)
+        return step.pieces + envelopes.pack_head(nonce, goal.version, step.removed)
 
     def _open(self, request: envelopes.Request) -> None:
         if set(request.subscribe) - {envelopes.WILDCARD}:
@@ -80,15 +85,16 @@ class Conversation:
         self._confirmed = self._told = Holding(request.held)
 
     def _settle(self, request: envelopes.Request, now: datetime) -> None:
-        snapshot = self._under_way[request.nonce]
+        snapshot, goal = self._under_way[request.nonce]
         if request.refusal is not None:
-            self.last_nack = Refusal(now, snapshot.version, request.refusal)
-            self._refused = snapshot
+            self.last_nack = Refusal(now, goal.version, request.refusal)
+            self._refused = goal
             self._told = self._confirmed
             self._under_way.clear()
             return
         self.acked_version, self.acked_at = snapshot.version, now
-        self._confirmed = snapshot
+        self.kept = len(goal.versions) - len(snapshot.versions)
+        self._confirmed = goal
         self._refused = None
         for nonce in list(self._under_way):
             del self._under_way[nonce]

@@ -7,6 +7,7 @@ weights another: a sidecar's certificate or token does not give it. The rules: d
 
 import logging
 import re
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from sidecar.errors import CanaryError
 
 # The kinds of subject alternative name that name somebody, the most telling first.
 _NAMES = ("peer_uri", "peer_email", "peer_dns")
+_SSL_NAMES = {"URI": "peer_uri", "email": "peer_email", "DNS": "peer_dns"}
 # A misconfigured fleet is worth a line each, an attacker is not worth a full disk.
 _MOST_COMPLAINTS = 1000
 _log = logging.getLogger(__name__)
@@ -95,10 +97,35 @@ class Door:
 
     def admit(self, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
         """Say who calls. Raises UnauthenticatedError or ForbiddenError."""
+        peer = context.peer().rpartition(":")[0]
+        return self._heard(_names(context.auth_context()), _bearer(context), peer)
+
+    def recognise(self, certificate: Mapping[str, Any] | None, token: str, peer: str) -> Caller:
+        """Say who calls by HTTP, from the certificate as `ssl` gives it and the bearer token.
+
+        Raises UnauthenticatedError or ForbiddenError.
+        """
+        named: dict[str, list[str]] = {kind: [] for kind in _NAMES}
+        for kind, name in (certificate or {}).get("subjectAltName", ()):
+            if kind in _SSL_NAMES:
+                named[_SSL_NAMES[kind]].append(name)
+        return self._heard(named, token, peer)
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return what protects HTTP at this address, files read anew when they change.
+
+        None where there is no TLS. Raises CanaryError if the files are not good.
+        """
+        for tokens in (self._tokens, self._operator_tokens):
+            if tokens:
+                tokens.check()
+        return self._keys.context() if self._keys else None
+
+    def _heard(self, names: Mapping[str, Sequence[str]], token: str, peer: str) -> Caller:
         try:
-            return self._judge(_names(context.auth_context()), _bearer(context))
+            return self._judge(names, token)
         except CanaryError as error:
-            self._complain(context.peer(), error)
+            self._complain(peer, error)
             raise
 
     def _judge(self, names: Mapping[str, Sequence[str]], token: str) -> Caller:
@@ -119,8 +146,7 @@ class Door:
             )
         return Caller(name, by_operator, self._open or by_operator or bool(operator))
 
-    def _complain(self, peer: str, error: CanaryError) -> None:
-        host = peer.rpartition(":")[0]
+    def _complain(self, host: str, error: CanaryError) -> None:
         if (host, str(error)) in self._complaints or len(self._complaints) > _MOST_COMPLAINTS:
             return
         self._complaints.add((host, str(error)))
@@ -134,6 +160,7 @@ class _Keys:
         assert security.cert
         assert security.key
         self._judge = certificates.pair(security.cert, security.key, server=True)
+        self._pair = (security.cert, security.key)
         self._client_ca = security.client_ca
         files = [file for file in (security.cert, security.key, security.client_ca) if file]
         self._files = Watched(files, self._parse, secret=[security.key])
@@ -146,6 +173,33 @@ class _Keys:
         return grpc.dynamic_ssl_server_credentials(
             first, self._changed, require_client_authentication=bool(self._client_ca)
         )
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context for HTTP; each handshake has the newest good files."""
+        newest, made_of = self._context(), self._files.value()
+
+        def renew(socket: Any, name: str, context: ssl.SSLContext) -> None:
+            nonlocal newest, made_of
+            del name, context
+            if self._files.value() is not made_of:
+                try:
+                    newest, made_of = self._context(), self._files.value()
+                except (OSError, ssl.SSLError):
+                    _log.warning("HTTP keeps its certificate: the new files cannot be loaded")
+            socket.context = newest
+
+        first = newest
+        first.sni_callback = renew
+        return first
+
+    def _context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(*self._pair)
+        if self._client_ca:
+            context.load_verify_locations(self._client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
 
     def _changed(self) -> Any:
         """Return a new configuration, or None if it is as it was: gRPC keeps what it is given."""

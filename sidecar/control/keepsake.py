@@ -44,7 +44,7 @@ def save(path: Path, holdings: Holdings) -> None:
     body = pack(holdings).SerializeToString()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(path, _MAGIC + _checksum(body) + b"\n" + body)
+        replace(path, _MAGIC + _checksum(body) + b"\n" + body)
     except OSError as error:
         raise KeepsakeError(
             f"{path} cannot be written: {error.strerror}",
@@ -69,7 +69,8 @@ def load(path: Path) -> Holdings | None:
         raise _damaged(path, str(error)) from error
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all; when this returns it is on disk. Raises OSError."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

@@ -1,8 +1,9 @@
 """Our own values as `canary.v1` messages, for the replies of both services."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from sidecar.control import conversation
@@ -11,7 +12,8 @@ from sidecar.control.following import Held
 from sidecar.control.keeper import Keeper
 from sidecar.control.offload import MANY, off_loop_if
 from sidecar.control.pb import control_pb2 as pb
-from sidecar.delivery import Event, State, Weights, plain
+from sidecar.delivery import UNDER_WAY, Event, Judgement, Phase, State, Weights, plain, waits
+from sidecar.routing import Route
 
 
 def weights(values: Weights) -> list[pb.Weight]:
@@ -28,8 +30,17 @@ def timestamp(at: datetime | None) -> Timestamp | None:
     return stamp
 
 
-def rollout_status(state: State, last: Event | None) -> pb.RolloutStatus:
-    """One rollout as it stands."""
+def length(span: timedelta) -> Duration:
+    """Convert a length of time."""
+    made = Duration()
+    made.FromTimedelta(span)
+    return made
+
+
+def rollout_status(
+    state: State, last: Event | None, judgement: Judgement | None = None
+) -> pb.RolloutStatus:
+    """One rollout as it stands, with the guard's newest word on it."""
     return pb.RolloutStatus(
         name=state.name,
         generation=state.document.generation,
@@ -37,9 +48,63 @@ def rollout_status(state: State, last: Event | None) -> pb.RolloutStatus:
         declared=weights(state.document.weights),
         in_force=weights(state.in_force),
         retired=state.retired,
+        killed=state.killed,
         changed_at=timestamp(state.changed_at),
         file=state.document.file,
         last_event=event(last) if last else None,
+        progress=progress(state, judgement),
+    )
+
+
+def progress(state: State, word: Judgement | None) -> pb.Progress | None:
+    """How far the launch is; None where there is none."""
+    plan, stands = state.document.rollout.plan, state.progress
+    if plan is None or stands is None:
+        return None
+    about_it = word if word and word.launch == stands.launch else None
+    missing = waits(plan, stands, about_it, datetime.now(UTC)) if stands.phase in UNDER_WAY else ()
+    return pb.Progress(
+        phase=stands.phase.value,
+        since=timestamp(stands.since),
+        launch=stands.launch,
+        step=stands.step,
+        steps=len(plan.steps),
+        began=timestamp(stands.began),
+        held_until=timestamp(stands.held_until),
+        hold_left=length(stands.hold_left) if stands.phase is Phase.PAUSED else None,
+        strategy=plan.strategy,
+        candidate=plan.candidate,
+        why=stands.why,
+        waits_for=[wait.sentence for wait in missing],
+        judgement=judged(about_it) if about_it else None,
+    )
+
+
+def judged(word: Judgement) -> pb.Judgement:
+    """What the guard said last."""
+    return pb.Judgement(
+        at=timestamp(word.at),
+        verdict=word.verdict.value,
+        sentence=word.sentence,
+        samples=word.samples,
+        readings=[
+            pb.GuardrailReading(
+                metric=one.metric,
+                verdict=one.verdict.value,
+                margin=one.margin,
+                limit=one.limit,
+                unit=one.unit,
+                estimate=one.estimate,
+                low=one.low,
+                high=one.high,
+                e_value=one.e_value,
+                baseline_count=one.baseline_count,
+                candidate_count=one.candidate_count,
+                looks=one.looks,
+                sentence=one.sentence,
+            )
+            for one in word.readings
+        ],
     )
 
 
@@ -52,6 +117,12 @@ def event(happened: Event) -> pb.Event:
         why=happened.origin.why,
         before=weights(happened.before),
         after=weights(happened.after),
+        phase=happened.phase.value if happened.phase else "",
+        launch=happened.launch,
+        step=happened.step,
+        revision=happened.revision,
+        generation=happened.generation,
+        evidence=happened.evidence,
     )
 
 
@@ -64,6 +135,7 @@ def connection(sidecar: conversation.Conversation) -> pb.SidecarConnection:
         acked_at=timestamp(sidecar.acked_at),
         last_nack=refusal(sidecar.last_nack),
         identity=sidecar.identity,
+        kept=sidecar.kept,
     )
 
 
@@ -81,10 +153,11 @@ def controller_status(
     return pb.ControllerStatus(
         version=keeper.snapshot.version if keeper.snapshot else "",
         rollouts=[
-            rollout_status(state, keeper.last_events.get(name))
+            rollout_status(state, keeper.last_events.get(name), keeper.judgements.get(name))
             for name, state in sorted(keeper.states.items())
         ],
         mistakes=[pb.FileMistake(file=m.file, message=m.message) for m in keeper.mistakes],
+        withdraws_nothing=not keeper.seen_faultless,
         sidecars=[connection(sidecar) for sidecar in sorted(sidecars, key=lambda s: s.node)],
     )
 
@@ -114,12 +187,16 @@ async def table_status(client: Client) -> pb.TableStatus | None:
         source=client.source,
     )
     routes, tally = client.holdings.resources.values(), client.table.tally()
-    status.rollouts.extend(await off_loop_if(len(routes) > MANY, _table_rollouts, routes, tally))
+    obeyed = {name: route for name, (route, _) in client.routes.items()}
+    many = len(routes) > MANY
+    status.rollouts.extend(await off_loop_if(many, _table_rollouts, routes, obeyed, tally))
     return status
 
 
 def _table_rollouts(
-    resources: Collection[Held], tally: Mapping[tuple[str, str, str], int]
+    resources: Collection[Held],
+    obeyed: Mapping[str, Route],
+    tally: Mapping[tuple[str, str, str], int],
 ) -> list[pb.TableRollout]:
     decided: dict[str, list[pb.DecisionCount]] = {}
     for (name, variant, reason), count in sorted(tally.items()):
@@ -129,7 +206,10 @@ def _table_rollouts(
         pb.TableRollout(
             name=held.route.name,
             version=held.version,
-            weights=[pb.Weight(variant=v.name, weight=str(v.weight)) for v in held.route.variants],
+            weights=[
+                pb.Weight(variant=v.name, weight=str(v.weight))
+                for v in obeyed.get(held.route.name, held.route).variants
+            ],
             decided=decided.get(held.route.name),
         )
         for held in sorted(resources, key=lambda held: held.route.name)

@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 
 from sidecar.config import NO_SECURITY, Security
-from sidecar.control import envelopes, services, wire
+from sidecar.control import envelopes, receiving, services, wire
 from sidecar.control.conversation import Conversation, ProtocolError
 from sidecar.control.doors import Door
 from sidecar.control.offload import LARGE_BYTES, off_loop_if
@@ -90,7 +90,9 @@ class Server:
         for stream in self._streams:
             stream.bell.set()
 
-    async def start(self, rollouts: services.RolloutService) -> None:
+    async def start(
+        self, rollouts: services.RolloutService, inbox: receiving.Inbox | None = None
+    ) -> None:
         """Listen. Raises CanaryError if the address cannot be had."""
         service, _, method = envelopes.METHOD[1:].rpartition("/")
         for door, server in zip(self.doors, self._servers, strict=True):
@@ -99,6 +101,8 @@ class Server:
             handler: Any = grpc.stream_stream_rpc_method_handler(stream)
             ours = grpc.method_handlers_generic_handler(service, {method: handler})
             server.add_generic_rpc_handlers((ours, services.rollout_handlers(rollouts, door)))
+            if inbox:
+                server.add_generic_rpc_handlers((receiving.handlers(inbox, door),))
             door.bind(server)
         await asyncio.gather(*(server.start() for server in self._servers))
 

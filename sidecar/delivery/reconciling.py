@@ -16,7 +16,7 @@ from sidecar.delivery.transitions import adopt, retire
 class Declared:
     """The faultless documents by rollout name, and the files that have a fault.
 
-    `complete` is false if the folder itself could not be read.
+    `complete` is false if the folder itself could not be read, or has no files.
     """
 
     documents: Mapping[str, Document]

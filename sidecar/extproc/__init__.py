@@ -12,7 +12,10 @@ from sidecar.extproc.native_engine import NativeEngine
 __all__ = ["DEFAULT_ENGINE", "ENGINES", "SERVICE", "Engine", "create"]
 
 # The first one is the default.
-ENGINES = {"native": NativeEngine, "grpcio": GrpcioEngine}
+ENGINES: dict[str, type[NativeEngine] | type[GrpcioEngine]] = {
+    "native": NativeEngine,
+    "grpcio": GrpcioEngine,
+}
 DEFAULT_ENGINE = next(iter(ENGINES))
 
 

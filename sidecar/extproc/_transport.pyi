@@ -1,6 +1,6 @@
-from typing import final
+from typing import TypeAlias, final
 
-from sidecar.routing import Table
+from sidecar.routing import Rows, Table
 
 MAX_THREADS: int
 BOUNDS_NS: tuple[int, ...]
@@ -8,7 +8,7 @@ NGHTTP2_VERSION: str
 
 # rollout, variant, reason, version, second, trace id, parent id (0: a root), tracestate, end (ns
 # since 1970), duration (ns)
-Sample = tuple[str, str, str, str, int, int, int, str, int, int]
+Sample: TypeAlias = tuple[str, str, str, str, int, int, int, str, int, int]
 
 @final
 class Server:
@@ -21,7 +21,12 @@ class Server:
     """
 
     def __new__(
-        cls, listener: int, threads: int, trusted: bool, sampling: tuple[bool, bool, int] | None
+        cls,
+        listener: int,
+        threads: int,
+        trusted: bool,
+        sampling: tuple[bool, bool, int] | None,
+        rows: Rows | None = None,
     ) -> Server: ...
     def swap(self, table: Table) -> None:
         """Put a table in force for every message from now on; no request waits for it."""
@@ -30,7 +35,7 @@ class Server:
         """Free the tables that nobody reads any more; return how many still wait."""
 
     def decisions(self) -> dict[tuple[str, str, str], int]:
-        """Return decisions by (rollout, variant, reason) since the start, all tables and threads."""
+        """Return decisions by (rollout, variant, reason) since the start."""
 
     def counters(self) -> dict[str, int]:
         """Return what happened since the start, by name."""

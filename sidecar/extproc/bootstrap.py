@@ -54,7 +54,8 @@ class Upstream:
 class Options:
     """What the rollouts do not say. Addresses are `host:port` or `unix:///path`.
 
-    `access_log` is a file, `otlp` the address of a collector of spans: none if empty.
+    `access_log` is a file, `otlp` the address of a collector of spans: none if empty. Without
+    `outcomes` the sidecar hears of no answer, and nobody can watch a launch.
     """
 
     listen: str = "127.0.0.1:10000"
@@ -64,6 +65,7 @@ class Options:
     access_log: str = ""
     otlp: str = ""
     trace_percent: float = 100.0
+    outcomes: bool = True
 
 
 def bootstrap(rollouts: Iterable[Rollout], options: Options) -> Json:
@@ -272,8 +274,11 @@ def _listener(rollouts: list[Rollout], options: Options) -> Json:
 
 def _tagged(rollouts: list[Rollout], options: Options) -> Json:
     tagged: Json = {}
+    logs = [tagging.outcome_log(SIDECAR_CLUSTER)] if options.outcomes else []
     if options.access_log:
-        tagged["access_log"] = tagging.access_log(rollouts, options.access_log)
+        logs += tagging.access_log(rollouts, options.access_log)
+    if logs:
+        tagged["access_log"] = logs
     if options.otlp:
         tagged["tracing"] = tagging.tracing(rollouts, options.trace_percent)
     return tagged

@@ -11,6 +11,7 @@ from typing import Any
 
 from sidecar.extproc import fitting, trees
 from sidecar.extproc.findings import Finding, gathered
+from sidecar.extproc.routes import Declared
 from sidecar.extproc.trees import at
 
 CONFIG_PATH = "/config_dump?include_eds"
@@ -21,7 +22,7 @@ _FAILURES = ("streams_failed", "message_timeouts", "failure_mode_allowed")
 
 
 def examine(
-    dump: Any, stats: Any, rollouts: Iterable[fitting.Declared], use: fitting.Use
+    dump: Any, stats: Any, rollouts: Iterable[Declared], use: fitting.Use
 ) -> tuple[Finding, ...]:
     """Judge what Envoy answered for CONFIG_PATH and STATS_PATH, both parsed."""
     whole = trees.snake(dump)
@@ -49,20 +50,20 @@ def _parts(dump: Any) -> fitting.Parts:
         for cluster in _held(dump, kind)
     )
     placed = fitting.ours(listeners)
-    return fitting.Parts(placed, fitting.by_name(clusters), _hosts(placed, dump))
+    return fitting.Parts(placed, fitting.by_name(clusters), _tables(placed, dump))
 
 
-def _hosts(placed: Iterable[tuple[Any, Any]], dump: Any) -> list[Any]:
-    """List the virtual hosts of the managers, each once: listeners of a mesh share thousands."""
+def _tables(placed: Iterable[tuple[Any, Any]], dump: Any) -> list[Any]:
+    """List the route configurations of the managers, each once: listeners of a mesh share them."""
     known = [*_held(dump, "static_route_configs"), *_held(dump, "dynamic_route_configs")]
     routes = fitting.by_name(known)
-    hosts: dict[int, Any] = {}
+    tables: dict[int, Any] = {}
     for manager, _ in placed:
         name = str(at(manager, "rds", "route_config_name"))
         meant = [manager.get("route_config"), routes.get(name)]
-        for one in known if "scoped_routes" in manager else meant:
-            hosts |= {id(host): host for host in trees.objects(at(one, "virtual_hosts"))}
-    return list(hosts.values())
+        found = known if "scoped_routes" in manager else meant
+        tables |= {id(one): one for one in found if at(one, "virtual_hosts")}
+    return list(tables.values())
 
 
 def _held(dump: Any, key: str) -> Iterator[Any]:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from sidecar.routing import Table
+from sidecar.routing import Rows, Table
 
 SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+ACCESS_LOG = "envoy.service.accesslog.v3.AccessLogService"
 # 1-2-5 from a microsecond to a second, the same in every engine.
 BOUNDS_NS = (*(mantissa * 10**e for e in range(3, 9) for mantissa in (1, 2, 5)), 10**9)
 
@@ -51,8 +52,10 @@ class Engine(Protocol):
     """Serves ext_proc and grpc.health.v1. Health is SERVING from the first swap to the drain."""
 
     name: str
-    # Set it before the start, or leave it.
+    # Set them before the start, or leave them.
     observer: Observer | None
+    # What Envoy's access log becomes; without it that service is not offered.
+    rows: Rows | None
 
     @property
     def ready(self) -> bool:

@@ -2,39 +2,47 @@
 
 Everything found here fails silently in Envoy: a unit that is never forwarded, a route that is
 not there, a header that a client may write. A configuration is judged as it stands (a bootstrap,
-or the parts that `doctor` finds in a config dump); statistics are `doctor`'s.
+or the parts that `doctor` finds in a config dump); statistics are `doctor`'s, routes are `routes`'.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.extproc import trees
-from sidecar.extproc.bootstrap import candidates, forwarded_headers, needs_client_address
+from sidecar.extproc import routes, tagging, trees
+from sidecar.extproc.bootstrap import forwarded_headers, needs_client_address
 from sidecar.extproc.findings import Finding, gathered
+from sidecar.extproc.routes import Declared, listed
 from sidecar.extproc.trees import at
-from sidecar.rollout import Rollout
 from sidecar.rollout.names import RESERVED_PREFIX
-from sidecar.routing import Route
 
 MANAGER = "network.http_connection_manager.v3.HttpConnectionManager"
 _EXT_PROC = "http.ext_proc.v3.ExternalProcessor"
+_OUTCOME_LOG = "access_loggers.grpc.v3.HttpGrpcAccessLogConfig"
+_DEFAULT_FLUSH_S = 1.0
+_LONGEST_FLUSH_S = 0.1
+_ROUTER = "http.router.v3.Router"
+_HTTP_OPTIONS = "upstreams.http.v3.HttpProtocolOptions"
 _DEFAULT_BREAKER = 1024
 # Any header below the prefix must be stripped, not only those that rollouts have today.
+_ADDRESS = re.compile(r"[0-9.]+|\[[0-9A-Fa-f:.]+\]")
 _PROBES = (RESERVED_PREFIX, f"{RESERVED_PREFIX}0", f"{RESERVED_PREFIX}~")
 _DEFAULT_TIMEOUT_S = 0.2
 # At 50 ms, a Python engine was seen to time out whenever its process was busy for a moment.
 _SHORTEST_TIMEOUT_S = {"grpcio": 0.2}
 
-Declared = Rollout | Route
-
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """What decides whether a setting is too small: the engine, and whether it exports spans."""
+    """What of the sidecar decides: its engine, whether it exports spans, where it listens.
+
+    `address` is as `canary` writes it, empty if nobody knows.
+    """
 
     engine: str = "grpcio"
     traced: bool = False
+    address: str = ""
 
 
 _ORDINARY = Use()
@@ -42,11 +50,11 @@ _ORDINARY = Use()
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is judged: managers with the filter in them that is ours, clusters, virtual hosts."""
+    """What is judged: managers with the filter in them that is ours, clusters, route tables."""
 
     placed: list[tuple[Any, Any]]
     clusters: Mapping[str, Any]
-    hosts: list[Any]
+    tables: list[Any]
 
 
 def misfits(config: Any, rollouts: Iterable[Declared], use: Use = _ORDINARY) -> tuple[Finding, ...]:
@@ -54,8 +62,8 @@ def misfits(config: Any, rollouts: Iterable[Declared], use: Use = _ORDINARY) -> 
     tree = trees.snake(config)
     placed = ours(tree)
     clusters = (one for one in trees.items(tree, "clusters") if "weight" not in one)
-    hosts = [host for manager, _ in placed for host in trees.items(manager, "virtual_hosts")]
-    return judged(Parts(placed, by_name(clusters), hosts), rollouts, use)
+    tables = [one for manager, _ in placed for one in trees.walk(manager) if "virtual_hosts" in one]
+    return judged(Parts(placed, by_name(clusters), tables), rollouts, use)
 
 
 def judged(parts: Parts, rollouts: Iterable[Declared], use: Use) -> tuple[Finding, ...]:
@@ -65,9 +73,15 @@ def judged(parts: Parts, rollouts: Iterable[Declared], use: Use) -> tuple[Findin
         return (Finding("no-filter", "listeners", what, "add its filter"),)
     declared, clusters = list(rollouts), parts.clusters
     found = [one for place in parts.placed for one in _place(*place, declared, clusters, use)]
-    hosts = [host for host in parts.hosts if any(map(_decided_upon, _routes_of(host)))]
-    routes = [one for rollout in declared for one in _routes(rollout, hosts, clusters)]
-    return gathered([*found, *routes])
+    hosts = [host for table in parts.tables for host in trees.items(table, "virtual_hosts")]
+    hosts = [host for host in hosts if routes.decided_upon(host)]
+    for rollout in declared:
+        missing = list(routes.judged(rollout, hosts, clusters))
+        found += missing
+        # What leads nowhere cannot lead astray.
+        if not any(one.id == "no-route" for one in missing):
+            found += routes.reached(rollout, parts.tables, _disabled_in(parts.placed))
+    return gathered(found)
 
 
 def by_name(items: Iterable[Any]) -> dict[str, Any]:
@@ -113,13 +127,41 @@ def _place(
     yield from _strip(where, manager)
     if use.traced:
         yield from _tracing(where, manager, ext_proc)
+    yield from _told(where, manager, sidecar_cluster(ext_proc))
     where = f"{where}, ext_proc"
+    yield from _in_order(where, manager, ext_proc)
     yield from _seen(where, ext_proc, rollouts)
     yield from _asked(where, ext_proc)
     yield from _obeyed(where, ext_proc, rollouts)
     yield from _late(where, ext_proc, use)
     if name := sidecar_cluster(ext_proc):
-        yield from _breaker(name, clusters.get(name))
+        yield from _sidecars(name, clusters.get(name), use)
+
+
+def _in_order(where: str, manager: Any, ext_proc: Any) -> Iterator[Finding]:
+    filters = list(trees.objects(manager.get("http_filters")))
+    ours_at = next((i for i, one in enumerate(filters) if _holds(one, ext_proc)), 0)
+    if any(any(trees.typed(one, _ROUTER)) for one in filters[:ours_at]):
+        yield Finding(
+            "after-router",
+            where,
+            "it stands after the router: no request ever reaches it",
+            "put it before the router, which must be the last filter",
+        )
+
+
+def _holds(http_filter: Any, ext_proc: Any) -> bool:
+    return any(one is ext_proc for one in trees.typed(http_filter, _EXT_PROC))
+
+
+def _disabled_in(placed: Iterable[tuple[Any, Any]]) -> dict[str, bool]:
+    """Name our filters, each with whether it is disabled where no route enables it."""
+    return {
+        str(one.get("name")): bool(one.get("disabled"))
+        for manager, ext_proc in placed
+        for one in trees.objects(manager.get("http_filters"))
+        if _holds(one, ext_proc)
+    }
 
 
 # --- what the client and the sidecar may say ----------------------------------------------------
@@ -221,6 +263,47 @@ def _settable(rules: Any, name: str) -> bool:
     return not rules.get("disallow_all") or bool(regex and trees.fits(regex, name))
 
 
+# --- what becomes of requests -------------------------------------------------------------------
+
+
+def _told(where: str, manager: Any, cluster: str) -> Iterator[Finding]:
+    """Judge the access log that goes to the sidecar."""
+    logs = trees.typed(manager.get("access_log"), _OUTCOME_LOG)
+    told = [one for one in logs if _goes_to(one, cluster)]
+    if not told:
+        yield Finding(
+            "no-outcomes",
+            where,
+            "the sidecar hears of no answer: nobody can tell how a variant does",
+            "add the access log envoy.access_loggers.http_grpc to the sidecar's cluster, as in"
+            " deploy/envoy/envoy.yaml",
+        )
+        return
+    flush_s = _seconds(at(told[0], "common_config").get("buffer_flush_interval"), _DEFAULT_FLUSH_S)
+    if flush_s > _LONGEST_FLUSH_S:
+        yield Finding(
+            "outcomes-late",
+            where,
+            f"answers are told every {flush_s:g} s only: a bad variant is noticed that much later",
+            "set common_config.buffer_flush_interval: 0.1s",
+        )
+    wanted = ("additional_response_headers_to_log", "additional_response_trailers_to_log")
+    if not all(tagging.GRPC_STATUS in (told[0].get(key) or []) for key in wanted):
+        yield Finding(
+            "grpc-status-hidden",
+            where,
+            "gRPC calls that fail look like successes (HTTP 200) to the sidecar",
+            f"add {tagging.GRPC_STATUS} to {' and '.join(wanted)}",
+        )
+
+
+def _goes_to(log: Any, cluster: str) -> bool:
+    """Whether a log goes to the sidecar; meshes give its cluster a name of their own."""
+    common = at(log, "common_config")
+    named = str(at(common, "grpc_service", "envoy_grpc", "cluster_name") or "")
+    return bool(cluster and named == cluster) or common.get("log_name") == tagging.OUTCOME_LOG
+
+
 # --- time, load and traces ----------------------------------------------------------------------
 
 
@@ -237,11 +320,11 @@ def _late(where: str, ext_proc: Any, use: Use) -> Iterator[Finding]:
         )
 
 
-def _seconds(duration: Any) -> float:
+def _seconds(duration: Any, default_s: float = _DEFAULT_TIMEOUT_S) -> float:
     try:
         return float(str(duration).removesuffix("s"))
     except ValueError:
-        return _DEFAULT_TIMEOUT_S
+        return default_s
 
 
 def _tracing(where: str, manager: Any, ext_proc: Any) -> Iterator[Finding]:
@@ -261,11 +344,57 @@ def _tracing(where: str, manager: Any, ext_proc: Any) -> Iterator[Finding]:
         )
 
 
-def _breaker(name: str, cluster: Any) -> Iterator[Finding]:
+def _sidecars(name: str, cluster: Any, use: Use) -> Iterator[Finding]:
     where = f"cluster {name!r}"
     if cluster is None:
         yield Finding("no-sidecar-cluster", where, "ext_proc's cluster is not there", "declare it")
         return
+    if not _speaks_http2(cluster):
+        yield Finding(
+            "sidecar-not-grpc",
+            where,
+            "speaks HTTP/1.1, so no question ever reaches the sidecar (gRPC is HTTP/2)",
+            f"add typed_extension_protocol_options, {_HTTP_OPTIONS}: "
+            "{explicit_http_config: {http2_protocol_options: {}}}",
+        )
+    endpoints = list(_addresses(cluster))
+    if use.address and endpoints and not any(_same(one, use.address) for one in endpoints):
+        yield Finding(
+            "sidecar-elsewhere",
+            where,
+            f"asks {listed(endpoints)}, the sidecar listens at {use.address!r}",
+            "let both agree: the cluster's endpoint and the sidecar's --listen",
+        )
+    yield from _breaker(where, cluster)
+
+
+def _speaks_http2(cluster: Any) -> bool:
+    options = trees.typed(cluster.get("typed_extension_protocol_options"), _HTTP_OPTIONS)
+    kinds = ("explicit_http_config", "use_downstream_protocol_config", "auto_config")
+    places = [cluster, *(at(one, kind) for one in options for kind in kinds)]
+    return any("http2_protocol_options" in place for place in places)
+
+
+def _addresses(cluster: Any) -> Iterator[str]:
+    for one in trees.items(cluster.get("load_assignment"), "lb_endpoints"):
+        address = at(one, "endpoint", "address")
+        if path := at(address, "pipe", "path"):
+            yield f"unix://{path}"
+        elif socket := at(address, "socket_address"):
+            yield f"{socket.get('address')}:{socket.get('port_value')}"
+
+
+def _same(endpoint: str, listening: str) -> bool:
+    """Whether an endpoint may be where the sidecar listens; a name may be any address."""
+    sides = [re.sub(r"^(unix:)?/+", "/", one) for one in (endpoint, listening)]
+    if sides[0] == sides[1] or any(one.startswith("/") for one in sides):
+        return sides[0] == sides[1]
+    (host, _, port), (own, _, own_port) = (one.rpartition(":") for one in sides)
+    anywhere = own.strip("[]") in {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+    return port == own_port and (anywhere or not _ADDRESS.fullmatch(host) or host == own)
+
+
+def _breaker(where: str, cluster: Any) -> Iterator[Finding]:
     thresholds = at(cluster, "circuit_breakers", "thresholds") or [{}]
     limits = [int(at(one, "max_requests") or _DEFAULT_BREAKER) for one in thresholds]
     if min(limits) <= _DEFAULT_BREAKER:
@@ -276,77 +405,3 @@ def _breaker(name: str, cluster: Any) -> Iterator[Finding]:
             "set circuit_breakers: {thresholds: [{max_connections: 1000000, "
             "max_pending_requests: 1000000, max_requests: 1000000}]}",
         )
-
-
-# --- routes -------------------------------------------------------------------------------------
-
-
-def _routes_of(host: Any) -> Iterator[Any]:
-    return trees.objects(host.get("routes"))
-
-
-def _decided_upon(route: Any) -> bool:
-    headers = trees.objects(at(route, "match", "headers"))
-    return any(str(one.get("name", "")).lower().startswith(RESERVED_PREFIX) for one in headers)
-
-
-def _routes(rollout: Declared, hosts: list[Any], clusters: Mapping[str, Any]) -> Iterator[Finding]:
-    header = f"{RESERVED_PREFIX}{rollout.name}"
-    for variant in candidates(rollout):
-        leading = [host for host in hosts if any(_leading(host, header, variant.name))]
-        routes = [route for host in leading for route in _leading(host, header, variant.name)]
-        where, what = f"rollout {rollout.name!r}", f"{header}: {variant.name}"
-        if any(at(route, "route", "cluster_header") for route in routes):
-            continue
-        targets = {name for route in routes for name in _targets(route)}
-        others = {name for host in leading for name in _unled(host)}
-        wanted = variant.cluster or f"{rollout.name}-{variant.name}"
-        if wanted not in targets and targets <= others:
-            yield Finding(
-                "no-route",
-                where,
-                f"no route leads {what} to cluster {wanted!r}",
-                "add one before the default route, or set the variant's cluster in the rollout",
-            )
-        elif wanted not in targets and wanted != f"{rollout.name}-{variant.name}":
-            yield Finding(
-                "other-cluster",
-                where,
-                f"{what} is led to {_listed(targets)}, the rollout names cluster {wanted!r}",
-                "let the route and the variant's cluster agree",
-            )
-        for name in sorted((targets | others) - set(clusters)):
-            yield Finding(
-                "no-cluster",
-                f"cluster {name!r}",
-                f"is not there, and a route for {header} leads to it",
-                "declare it",
-            )
-
-
-def _leading(host: Any, header: str, variant: str) -> Iterator[Any]:
-    """List a virtual host's routes for a variant."""
-    for route in _routes_of(host):
-        for one in trees.objects(at(route, "match", "headers")):
-            matcher = one.get("string_match") or {"exact": one.get("exact_match")}
-            named = str(one.get("name", "")).lower() == header
-            if named and not one.get("invert_match") and trees.matches(matcher, variant):
-                yield route
-
-
-def _unled(host: Any) -> Iterator[str]:
-    """List the clusters that requests reach without any decision."""
-    for route in _routes_of(host):
-        if not _decided_upon(route):
-            yield from _targets(route)
-
-
-def _targets(route: Any) -> list[str]:
-    action = at(route, "route")
-    weighted = trees.objects(at(action, "weighted_clusters", "clusters"))
-    names = [action.get("cluster"), *(one.get("name") for one in weighted)]
-    return [str(name) for name in names if name]
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in sorted(names))

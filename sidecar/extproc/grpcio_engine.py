@@ -17,9 +17,9 @@ from typing import Any, Never
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from sidecar.extproc.engine import BOUNDS_NS, SERVICE, Durations, Observer
+from sidecar.extproc.engine import ACCESS_LOG, BOUNDS_NS, SERVICE, Durations, Observer
 from sidecar.extproc.listening import Listener
-from sidecar.routing import Table
+from sidecar.routing import Rows, Table
 
 _OPTIONS = [
     ("grpc.max_concurrent_streams", 1 << 20),
@@ -43,6 +43,7 @@ class GrpcioEngine:
     def __init__(self, address: str, *, socket_mode: int = 0o600) -> None:
         self._listener = Listener(address, socket_mode)
         self.observer: Observer | None = None
+        self.rows: Rows | None = None
         self._table: Table | None = None
         # Replaced whole, with the table it does not count: readers come from other threads.
         self._counted: tuple[Counter[tuple[str, str, str]], Table | None] = (Counter(), None)
@@ -53,6 +54,7 @@ class GrpcioEngine:
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._logs: set[asyncio.Task[Any]] = set()
 
     @property
     def ready(self) -> bool:
@@ -79,6 +81,11 @@ class GrpcioEngine:
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler(SERVICE, {"Process": method}),)
         )
+        if self.rows:
+            logs: Any = grpc.stream_unary_rpc_method_handler(self._take_log)
+            server.add_generic_rpc_handlers(
+                (grpc.method_handlers_generic_handler(ACCESS_LOG, {"StreamAccessLogs": logs}),)
+            )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         await self._announce()
         self._bind(server)
@@ -102,6 +109,9 @@ class GrpcioEngine:
         if self._server is None:
             return
         self._listener.withdraw()
+        # Envoy never ends these; it begins another with the next process.
+        for log in tuple(self._logs):
+            log.cancel()
         await self._server.stop(grace_s)
 
     # The request path.
@@ -115,7 +125,7 @@ class GrpcioEngine:
             if table is None:
                 await self._refuse(context, "not_ready", "no routing table yet")
             try:
-                answer = table.answer(message)
+                answer = table.answer(message, int(time.time()))
             except ValueError as error:
                 await self._refuse(context, "malformed", str(error))
             if not answer:
@@ -134,6 +144,20 @@ class GrpcioEngine:
         self._counts[count] += 1
         await context.abort(_REFUSALS[count], why)
         raise AssertionError
+
+    async def _take_log(self, messages: Any, context: Any) -> bytes:
+        """Take Envoy's access log for as long as it comes."""
+        del context
+        assert self.rows
+        task = asyncio.current_task()
+        assert task
+        self._logs.add(task)
+        try:
+            async for message in messages:
+                self.rows.take(message, time.time_ns() // 1000)
+        finally:
+            self._logs.discard(task)
+        return b""
 
     # Health and the address.
 

@@ -6,22 +6,25 @@ interpreter. What happens to one is told in native/sc_server.h, sc_conn.h and sc
 
 import asyncio
 import os
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from sidecar.extproc._transport import BOUNDS_NS, Server
 from sidecar.extproc.engine import Durations, Observer
 from sidecar.extproc.listening import Listener
-from sidecar.routing import Table
+from sidecar.routing import Rows, Table
 
 # One thread serves some hundred thousand decisions a second; more than a few serve nobody.
 _MAX_THREADS = 4
-# Often enough that the rings (2,048 decisions a thread) seldom overflow, seldom enough to cost nothing.
-_SAMPLES_EVERY_S = 0.05
-_SAMPLES_AT_ONCE = 2_048
+# A thread's ring holds 2,048 decisions. Where few are sampled, looking is what costs.
+_SAMPLES_EVERY_S, _SAMPLES_SOON_S = 0.25, 0.02
+_SAMPLES_AT_ONCE, _MANY_SAMPLES = 2_048, 256
 _DRAIN_POLL_S = 0.01
 _BOUNDS_S = tuple(ns / 1e9 for ns in BOUNDS_NS)
+# Before the start.
+_NOTHING = dict.fromkeys(("streams", "answers", "malformed", "not_ready"), 0)
+_NO_DURATIONS = (0,) * (len(BOUNDS_NS) + 1)
 
 
 class NativeEngine:
@@ -32,11 +35,10 @@ class NativeEngine:
     def __init__(self, address: str, *, socket_mode: int = 0o600) -> None:
         self._listener = Listener(address, socket_mode)
         self.observer: Observer | None = None
+        self.rows: Rows | None = None
         self._server: Server | None = None
         self._early: Table | None = None
-        self._ready = self._draining = False
-        self._final: tuple[Mapping[str, int], Durations, Mapping[tuple[str, str, str], int]] | None
-        self._final = None
+        self._ready = self._draining = self._closed = False
         self._sampler: asyncio.Task[None] | None = None
 
     @property
@@ -51,25 +53,25 @@ class NativeEngine:
 
     def counters(self) -> Mapping[str, int]:
         """Return what happened since the start."""
-        return self._server.counters() if self._server else self._final[0] if self._final else {}
+        return self._server.counters() if self._server else _NOTHING
 
     def decisions(self) -> Mapping[tuple[str, str, str], int]:
         """Return decisions by (rollout, variant, reason), those of earlier tables included."""
-        return self._server.decisions() if self._server else self._final[2] if self._final else {}
+        return self._server.decisions() if self._server else {}
 
     def durations(self) -> Durations:
         """Return how long decisions took, from the arrival of Envoy's call to the answer."""
-        if self._server:
-            counts, sum_ns = self._server.durations()
-            return Durations(_BOUNDS_S, counts, sum_ns / 1e9)
-        return self._final[1] if self._final else Durations(_BOUNDS_S, (0,) * (len(_BOUNDS_S) + 1), 0)
+        counts, sum_ns = self._server.durations() if self._server else (_NO_DURATIONS, 0)
+        return Durations(_BOUNDS_S, counts, sum_ns / 1e9)
 
     async def start(self) -> None:
         """Listen. Raises CanaryError if the address cannot be had."""
         listener = self._listener.open()
         sampling = self.observer.sampling if self.observer else None
         try:
-            self._server = Server(listener.fileno(), _threads(), self._listener.is_unix, sampling)
+            self._server = Server(
+                listener.fileno(), _threads(), self._listener.is_unix, sampling, self.rows
+            )
         except OSError as error:
             listener.close()
             raise self._listener.unavailable() from error
@@ -93,30 +95,36 @@ class NativeEngine:
     async def drain(self, grace_s: float) -> None:
         """Accept nothing new, answer what was accepted, then stop; cut after `grace_s` seconds."""
         self._draining = True
-        if self._server is None:
+        if self._server is None or self._closed:
             return
+        self._closed = True
         self._listener.withdraw()
         self._server.drain()
-        deadline = time.monotonic() + grace_s
-        while self._server.open_connections and time.monotonic() < deadline:
-            await asyncio.sleep(_DRAIN_POLL_S)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._gone(self._server), grace_s)
         if self._sampler:
             self._sampler.cancel()
             self._record()
-        server, counters, durations = self._server, self.counters(), self.durations()
-        await asyncio.to_thread(server.close)
-        self._server, self._final = None, (counters, durations, server.decisions())
+        await asyncio.to_thread(self._server.close)
+
+    @staticmethod
+    async def _gone(server: Server) -> None:
+        while server.open_connections:  # noqa: ASYNC110 - native threads set no asyncio.Event
+            await asyncio.sleep(_DRAIN_POLL_S)
 
     async def _take_samples(self) -> None:
+        taken = 0
         while True:
-            await asyncio.sleep(_SAMPLES_EVERY_S)
-            self._record()
+            await asyncio.sleep(_SAMPLES_SOON_S if taken > _MANY_SAMPLES else _SAMPLES_EVERY_S)
+            taken = self._record()
 
-    def _record(self) -> None:
+    def _record(self) -> int:
         assert self._server
         assert self.observer
-        for sample in self._server.samples(_SAMPLES_AT_ONCE):
+        samples = self._server.samples(_SAMPLES_AT_ONCE)
+        for sample in samples:
             self.observer.record(sample)
+        return len(samples)
 
 
 def _threads() -> int:

@@ -1,6 +1,6 @@
-"""The variant on what Envoy itself records: its spans and its access log.
+"""The variant on what Envoy itself records: its spans, its access log, and what it tells us.
 
-Both read the dynamic metadata that the decision left, so they name the variant whether the
+All read the dynamic metadata that the decision left, so they name the variant whether the
 sidecar's own span is sampled or not, and where there is no sidecar span at all.
 """
 
@@ -12,6 +12,8 @@ from sidecar.rollout import Rollout
 OTLP_CLUSTER = "canary_otlp"
 # One name for both, beside `canary.variant` on the sidecar's own spans: several rollouts may speak.
 VARIANT_TAG = "canary.variant."
+OUTCOME_LOG = "canary"
+GRPC_STATUS = "grpc-status"
 _METADATA = "canary"
 _TYPES = "type.googleapis.com/envoy."
 
@@ -60,6 +62,27 @@ def access_log(rollouts: Iterable[Rollout], path: str) -> list[dict[str, Any]]:
             },
         }
     ]
+
+
+def outcome_log(cluster: str) -> dict[str, Any]:
+    """Return the access log that tells the sidecar in `cluster` what became of each request."""
+    return {
+        "name": "envoy.access_loggers.http_grpc",
+        "typed_config": {
+            "@type": f"{_TYPES}extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
+            "common_config": {
+                "log_name": OUTCOME_LOG,
+                "transport_api_version": "V3",
+                "grpc_service": {
+                    "envoy_grpc": {"cluster_name": cluster, "skip_envoy_headers": True}
+                },
+                "buffer_flush_interval": "0.1s",
+            },
+            # In the headers where an answer has nothing else.
+            "additional_response_headers_to_log": [GRPC_STATUS],
+            "additional_response_trailers_to_log": [GRPC_STATUS],
+        },
+    }
 
 
 def _tag(rollout: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-_CAMEL = re.compile(r"[a-z]+([A-Z][a-z0-9]*)+")
+_CAMEL = re.compile(r"[a-z][a-z0-9]*([A-Z][a-z0-9]*)+")
 
 
 def snake(tree: Any) -> Any:

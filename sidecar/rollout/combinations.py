@@ -9,12 +9,17 @@ from decimal import Decimal
 from typing import Any
 
 from sidecar.rollout.document import describe
+from sidecar.rollout.launches import about_launch
+from sidecar.rollout.targets import about_rules
 from sidecar.rollout.tree import Fields, Items, Loc, Parsed, Problem, key_place, place
 from sidecar.rollout.wording import example
 
 _HOSTS: Loc = ("spec", "match", "hosts")
 _UNIT: Loc = ("spec", "unit")
 _VARIANTS: Loc = ("spec", "variants")
+_STEPS: Loc = ("spec", "steps")
+_GUARDRAILS: Loc = ("spec", "guardrails")
+_NOTIFICATIONS: Loc = ("spec", "notifications")
 _SOURCES = ("header", "cookie", "query", "clientAddress")
 
 
@@ -30,12 +35,14 @@ def at_loc(value: Any, loc: Loc) -> Any:
 
 def across_fields(document: Parsed) -> Iterator[Problem]:
     """Find every such mistake of one document."""
-    for loc in (_HOSTS, _UNIT, _VARIANTS):
+    for loc in (_HOSTS, _UNIT, _VARIANTS, _STEPS, _GUARDRAILS, _NOTIFICATIONS):
         yield from _length(document, loc)
     yield from _hosts(document)
     yield from _unit(document)
     yield from _variant_names(document)
     yield from _weights(document)
+    yield from about_launch(document)
+    yield from about_rules(document)
 
 
 def _list(document: Parsed, loc: Loc) -> Items:

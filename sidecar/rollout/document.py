@@ -10,24 +10,14 @@ from copy import deepcopy
 from functools import cache, cached_property, lru_cache
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field
 
-from sidecar.rollout import names, texts
+from sidecar.rollout import names, progress, rules, texts
+from sidecar.rollout.progress import Part as _Part
 
 SourceKind = Literal["header", "cookie", "query", "client_address"]
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        alias_generator=to_camel,
-        hide_input_in_errors=True,
-    )
 
 
 class Metadata(_Part):
@@ -115,8 +105,8 @@ class Variant(_Part):
     )
 
 
-class Spec(_Part):
-    """How requests are shared out."""
+class Spec(rules.Ruling, progress.Proceeding):
+    """How requests are shared out, who is an exception, and how a launch proceeds."""
 
     assignment: Literal["v1"] = Field(
         default="v1",
@@ -209,6 +199,11 @@ class Rollout(_Part):
             for one in self.spec.variants
         )
 
+    @cached_property
+    def plan(self) -> progress.Plan | None:
+        """How its launch proceeds; None if weights move by hand."""
+        return progress.plan_of(self.spec)
+
 
 @cache
 def _published() -> dict[str, Any]:
@@ -234,9 +229,16 @@ def describe(loc: tuple[str | int, ...]) -> Mapping[str, Any]:
     return node if isinstance(node, dict) else {}
 
 
-def _inline(node: dict[str, Any], defs: Mapping[str, Any]) -> dict[str, Any]:
-    """Write references out (a CRD has none) and drop titles and the stand-ins for 'not said'."""
+_NESTED = "#/$defs/Condition"
+
+
+def _inline(node: dict[str, Any], defs: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
+    """Write references out (a CRD has none) and drop titles and the stand-ins for 'not said'.
+
+    Conditions hold conditions: they are written out as deep as a document may nest them.
+    """
     if "$ref" in node:
+        depth += node["$ref"] == _NESTED
         node = {**defs[node["$ref"].rpartition("/")[2]], **node}
     left_out = ("$ref", "$defs", "title", "default")
     plain = {key: value for key, value in node.items() if key not in left_out}
@@ -244,12 +246,18 @@ def _inline(node: dict[str, Any], defs: Mapping[str, Any]) -> dict[str, Any]:
         plain["enum"] = [plain.pop("const")]  # which a CRD has
     if "properties" in plain:
         plain["properties"] = {
-            name: _inline(value, defs) for name, value in plain["properties"].items()
+            name: _inline(value, defs, depth)
+            for name, value in plain["properties"].items()
+            if depth < names.MAX_WRITTEN_DEPTH or not _nests(value)
         }
     for key in ("items", "additionalProperties"):
         if isinstance(plain.get(key), dict):
-            plain[key] = _inline(plain[key], defs)
+            plain[key] = _inline(plain[key], defs, depth)
     return plain
+
+
+def _nests(node: Mapping[str, Any]) -> bool:
+    return _NESTED in (node.get("$ref"), node.get("items", {}).get("$ref"))
 
 
 def canonical(rollout: Rollout) -> dict[str, Any]:
@@ -271,6 +279,8 @@ def canonical(rollout: Rollout) -> dict[str, Any]:
                 {"name": one.name, "weight": f"{one.weight:f}", "cluster": one.cluster}
                 for one in rollout.variants
             ],
+            **progress.canonical(rollout.spec),
+            **rules.canonical(rollout.spec),
         },
     }
 

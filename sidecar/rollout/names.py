@@ -26,3 +26,22 @@ HOST = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]")
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 PATH_PREFIX = re.compile(r"(/[^/?#\x00-\x20\x7f]+)*")
 CLUSTER = re.compile(r"[\x21-\x7e]+")
+
+# Rules.
+MAX_SEGMENTS = 100
+MAX_CONDITIONS = 1000  # of one rollout, the nested ones and the allOf, anyOf, not around them too
+MAX_DEPTH = 8  # of conditions in conditions
+MAX_LISTED = 100_000  # values of one `in` or `cidr`
+MAX_UNITS = 1_000_000  # of one rollout, in all its lists
+MAX_REQUIRES = 16
+MAX_CHAIN = 16  # rollouts that require one another in a row
+MAX_KEYS = 16  # on the way to a value of metadata
+MAX_REGEX_BYTES = 1024
+REGEX_MEMORY = 1 << 20  # bytes RE2 may use for one expression
+MAX_GRAINS = 100 * 10**MAX_WEIGHT_DECIMALS  # 100 %, in the finest parts a share is given in
+
+FORCE_HEADER = "canary-force"
+ATTRIBUTE = re.compile(r"[a-z][a-z0-9_.]*")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+MAX_WRITTEN_DEPTH = 4  # of conditions in conditions, in a document
+MAX_OVERRIDES = 64

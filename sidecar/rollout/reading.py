@@ -4,7 +4,7 @@ A rollout is declared only if nothing at all is wrong with its document, and if 
 its name. What a file means never depends on the order of the files.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from sidecar.rollout import jsontree, names, yamltree
 from sidecar.rollout.checking import NAME, Draft, drafts
 from sidecar.rollout.document import Rollout
 from sidecar.rollout.texts import shown
-from sidecar.rollout.tree import MAX_PROBLEMS, Parsed, Problem, UnreadableError
+from sidecar.rollout.tree import MAX_PROBLEMS, Items, Parsed, Problem, UnreadableError
 from sidecar.rollout.wording import written
 
 
@@ -58,37 +58,48 @@ class Reading:
 
 
 @dataclass(slots=True)
-class _File:
+class ParsedFile:
+    """What one file says by itself; it may be taken together with others again and again."""
+
     name: str
     drafts: list[Draft] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
+_Rivals = Mapping[int, Problem]
+
+
 def read(sources: Iterable[Source]) -> Reading:
     """Read files, together one set of rollouts. Never raises, whatever the bytes are."""
-    files = [_read_file(source) for source in sources]
-    _find_rivals(files)
+    return together([parse(source) for source in sources])
+
+
+def together(files: Sequence[ParsedFile]) -> Reading:
+    """Take parsed files as one set of rollouts."""
+    rivals = _rivals(files)
     declared = tuple(
         Declared(draft.rollout, file.name, draft.at[0])
         for file in files
         for draft in file.drafts
-        if draft.rollout and not draft.spoiled and not draft.problems
+        if draft.rollout and not (draft.spoiled or draft.problems or id(draft) in rivals)
     )
-    return Reading(declared, tuple(mistake for file in files for mistake in _mistakes(file)))
+    return Reading(declared, tuple(one for file in files for one in _mistakes(file, rivals)))
 
 
-def _read_file(source: Source) -> _File:
-    file = _File(source.name)
+def parse(source: Source) -> ParsedFile:
+    """Read one file, without a look at others. Never raises, whatever the bytes are."""
+    file, said_none = ParsedFile(source.name), False
     try:
         text = _decode(source.data)
-        for draft in drafts(_documents(source.name, text, file.problems)):
-            file.drafts.append(draft)
+        for document in _documents(source.name, text, file.problems):
+            said_none |= isinstance(document.value, Items) and not document.value
+            file.drafts += drafts([document])
     except UnreadableError as error:
         file.problems.append(error.problem)
-    if not file.drafts and not file.problems:
-        file.problems.append(
-            Problem((1, 1), (), "the file declares no rollout", "declare one, or remove the file")
-        )
+    if not (file.drafts or file.problems or said_none):
+        what = "the file declares no rollout"
+        remedy = "declare one, remove the file, or say that it is meant: []"
+        file.problems.append(Problem((1, 1), (), what, remedy))
     return file
 
 
@@ -123,9 +134,13 @@ def _decode(data: bytes) -> str:
         ) from error
 
 
-def _find_rivals(files: list[_File]) -> None:
-    """Blame every claim to a name that is claimed twice: nobody can tell which one is meant."""
-    claims: dict[str, list[tuple[_File, Draft]]] = {}
+def _rivals(files: Iterable[ParsedFile]) -> _Rivals:
+    """Blame every claim to a name that is claimed twice: nobody can tell which one is meant.
+
+    By the draft's identity: what a file says by itself stays as it is.
+    """
+    rivals: dict[int, Problem] = {}
+    claims: dict[str, list[tuple[ParsedFile, Draft]]] = {}
     for file in files:
         for draft in file.drafts:
             if draft.name is not None:
@@ -133,20 +148,21 @@ def _find_rivals(files: list[_File]) -> None:
     for name, claimants in claims.items():
         for index, (_, draft) in enumerate(claimants if len(claimants) > 1 else ()):
             file, other = claimants[1 if index == 0 else 0]
-            draft.problems.append(
-                Problem(
-                    draft.name_at,
-                    NAME,
-                    f"rollout {shown(name)} is declared also in {file.name}:{other.name_at[0]}",
-                    "keep one of them, or rename one",
-                )
+            rivals[id(draft)] = Problem(
+                draft.name_at,
+                NAME,
+                f"rollout {shown(name)} is declared also in {file.name}:{other.name_at[0]}",
+                "keep one of them, or rename one",
             )
+    return rivals
 
 
-def _mistakes(file: _File) -> Iterator[Mistake]:
+def _mistakes(file: ParsedFile, rivals: _Rivals) -> Iterator[Mistake]:
     found = [(problem.at, problem.loc, problem) for problem in file.problems]
     for draft in file.drafts:
-        found += [(one.at, (*draft.prefix, *one.loc), one) for one in draft.problems]
+        rival = [rivals[id(draft)]] if id(draft) in rivals else []
+        problems = [*draft.problems, *rival]
+        found += [(one.at, (*draft.prefix, *one.loc), one) for one in problems]
     found.sort(key=lambda one: one[0])
     for at, loc, problem in found[:MAX_PROBLEMS]:
         yield Mistake(file.name, *at, written(loc), problem.message, problem.remedy)

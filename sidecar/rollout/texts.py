@@ -34,7 +34,8 @@ def shown(value: Any) -> str:
     return "empty" if value is None else str(value).lower()
 
 
-def _refuse(message: str, remedy: str) -> NoReturn:
+def refuse(message: str, remedy: str) -> NoReturn:
+    """Refuse a value in our own words."""
     raise PydanticCustomError(MISTAKE, "{message}", {"message": message, "remedy": remedy})
 
 
@@ -48,11 +49,12 @@ def _text(pattern: str, limit: int, **more: Any) -> WithJsonSchema:
     )
 
 
-def _label(value: str) -> str:
+def label(value: str) -> str:
+    """Take a DNS label."""
     if not names.DNS_LABEL.fullmatch(value):
         fitting = re.sub(r"[^a-z0-9]+", "-", value[:200].lower()).strip("-")[:63].strip("-")
         such = f", such as {fitting!r}" if fitting else ""
-        _refuse(
+        refuse(
             f"{shown(value)} is not a DNS label",
             "use 1 to 63 characters of a-z, 0-9 and '-', beginning and ending with a letter or"
             f" digit{such}",
@@ -61,8 +63,8 @@ def _label(value: str) -> str:
 
 
 def _rollout_name(value: str) -> str:
-    if _label(value).startswith(names.SHADOW_PREFIX):
-        _refuse(
+    if label(value).startswith(names.SHADOW_PREFIX):
+        refuse(
             f"{shown(value)} begins with {names.SHADOW_PREFIX!r}, which is reserved",
             f"the header x-canary-{names.SHADOW_PREFIX}… speaks of shadow traffic: choose another"
             " name",
@@ -84,7 +86,7 @@ def _host(value: str) -> str:
         remedy = "write it as it stands in the request, in punycode (xn--…)"
     elif len(value) > names.MAX_HOST_BYTES:
         remedy = f"use at most {names.MAX_HOST_BYTES} characters"
-    _refuse(f"{shown(value)} is not a host", remedy)
+    refuse(f"{shown(value)} is not a host", remedy)
 
 
 def _path_prefix(value: str) -> str:
@@ -97,27 +99,27 @@ def _path_prefix(value: str) -> str:
         remedy = f"use at most {names.MAX_TEXT_BYTES} bytes"
     elif not value.startswith("/"):
         remedy = "begin with '/'"
-    _refuse(f"{shown(value)} is not a path prefix", remedy)
+    refuse(f"{shown(value)} is not a path prefix", remedy)
 
 
 def _header(value: str) -> str:
     fits = re.fullmatch(_any_case(names.HEADER_NAME), value)
     if not fits or len(value) > names.MAX_TEXT_BYTES:
-        _refuse(f"{shown(value)} is not a header name", "write one such as x-user-id")
+        refuse(f"{shown(value)} is not a header name", "write one such as x-user-id")
     name = value.lower()
     if name.startswith(names.RESERVED_PREFIX):
-        _refuse(
+        refuse(
             f"header {shown(value)} is reserved: clients cannot send {names.RESERVED_PREFIX}*",
             f"send the unit in a header outside {names.RESERVED_PREFIX}",
         )
     if name == "host":
-        _refuse("Envoy turns the header 'host' into ':authority'", "write ':authority'")
+        refuse("Envoy turns the header 'host' into ':authority'", "write ':authority'")
     return name
 
 
 def _token(value: str) -> str:
     if not names.TOKEN.fullmatch(value) or len(value) > names.MAX_TEXT_BYTES:
-        _refuse(
+        refuse(
             f"{shown(value)} is not a name",
             "use letters, digits and !#$%&'*+.^_`|~- without spaces",
         )
@@ -126,23 +128,23 @@ def _token(value: str) -> str:
 
 def _true(value: bool) -> bool:  # noqa: FBT001
     if not value:
-        _refuse("is false", "write true, or remove the source")
+        refuse("is false", "write true, or remove the source")
     return value
 
 
 def _salt(value: str) -> str:
     if not value:
-        _refuse("is empty", "give it 1 character or more, or leave it out: the name is the salt")
+        refuse("is empty", "give it 1 character or more, or leave it out: the name is the salt")
     if _CONTROL.search(value):
-        _refuse(f"{shown(value)} holds a control character", "use printable characters")
+        refuse(f"{shown(value)} holds a control character", "use printable characters")
     if len(value.encode()) > names.MAX_TEXT_BYTES:
-        _refuse(f"is {len(value.encode())} bytes long", f"use at most {names.MAX_TEXT_BYTES} bytes")
+        refuse(f"is {len(value.encode())} bytes long", f"use at most {names.MAX_TEXT_BYTES} bytes")
     return value
 
 
 def _cluster(value: str) -> str:
     if not names.CLUSTER.fullmatch(value) or len(value) > names.MAX_TEXT_BYTES:
-        _refuse(
+        refuse(
             f"{shown(value)} is not a cluster name", "write the name of an Envoy cluster, no spaces"
         )
     return value
@@ -150,17 +152,17 @@ def _cluster(value: str) -> str:
 
 def _weight(value: Decimal) -> Decimal:
     if not value.is_finite():
-        _refuse(f"is {str(value).lower()}", "write a finite number, such as 5 or 0.5")
+        refuse(f"is {str(value).lower()}", "write a finite number, such as 5 or 0.5")
     if value < 0:
-        _refuse(f"is negative ({_digits(value)})", "write 0 or more; 0 sends nobody")
+        refuse(f"is negative ({_digits(value)})", "write 0 or more; 0 sends nobody")
     if value > names.MAX_WEIGHT:
-        _refuse(
+        refuse(
             f"is {_digits(value)}, more than {names.MAX_WEIGHT}",
             "only the ratios count: divide all weights by the same number",
         )
     rounded = value.quantize(_FINEST_WEIGHT)
     if rounded != value:
-        _refuse(
+        refuse(
             f"{_digits(value)} has more than {names.MAX_WEIGHT_DECIMALS} decimals",
             "only the ratios count: round it, or multiply all weights by the same number",
         )
@@ -178,7 +180,8 @@ RolloutName = Annotated[
     AfterValidator(_rollout_name),
     _text(names.DNS_LABEL.pattern, 63, **{"not": {"pattern": f"^{names.SHADOW_PREFIX}"}}),
 ]
-VariantName = Annotated[str, AfterValidator(_label), _text(names.DNS_LABEL.pattern, 63)]
+LABEL = _text(names.DNS_LABEL.pattern, 63)
+VariantName = Annotated[str, AfterValidator(label), LABEL]
 Host = Annotated[str, AfterValidator(_host), _text(_any_case(names.HOST), names.MAX_HOST_BYTES)]
 PathPrefix = Annotated[
     str,

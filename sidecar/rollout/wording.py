@@ -14,10 +14,12 @@ from sidecar.rollout.tree import MAX_PROBLEMS, Loc, Parsed, Problem, key_place, 
 _EXPECTED = {
     "string": "text",
     "number": "a number",
+    "integer": "a whole number",
     "boolean": "true",
     "array": "a list",
     "object": "a mapping",
 }
+_NUMBERS = {"a number": "5 or 0.5", "a whole number": "1000"}
 _PLAIN_KEY = re.compile(r"[A-Za-z_<][A-Za-z0-9_-]{0,62}|<<")
 
 
@@ -72,7 +74,12 @@ def _about_value(error: ErrorDetails, loc: Loc) -> tuple[str, str]:
 
 
 def _other_literal(value: Any, loc: Loc) -> tuple[str, str]:
-    wanted = str(describe(loc)["enum"][0])
+    choices = [str(one) for one in describe(loc)["enum"]]
+    if len(choices) > 1:
+        near = nearest(value, choices) if isinstance(value, str) else None
+        hint = f"did you mean {near}? " if near else ""
+        return f"is {shown(value)}, not known here", f"{hint}Write one of: {', '.join(choices)}"
+    wanted = choices[0]
     if loc == ("kind",) and isinstance(value, str) and not nearest(value, [wanted]):
         return f"is {shown(value)}, not {wanted!r}", "keep what is no Rollout out of these files"
     return f"is {shown(value)}, not {wanted!r}", f"write {example(loc)}"
@@ -87,8 +94,8 @@ def _type_remedy(value: Any, loc: Loc) -> str:
         return "give it a value, or remove it"
     if _expected(loc) == "text" and not isinstance(value, dict | tuple):
         return "put quotes around it"
-    if _expected(loc) == "a number" and isinstance(value, str):
-        return "write a number, without quotes, such as 5 or 0.5"
+    if _expected(loc) in _NUMBERS and isinstance(value, str):
+        return f"write {_expected(loc)}, without quotes, such as {_NUMBERS[_expected(loc)]}"
     return f"write {_expected(loc)}" + (f", such as {example(loc)}" if example(loc) else "")
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.routing._native import Table, hash128
+from sidecar.routing import ruling
+from sidecar.routing._native import Rows, Table, bucket, hash128
 from sidecar.routing.compiling import compile_table, version_of
-from sidecar.routing.route import Route, RouteError, UnitSource, Variant, by_name, scale
+from sidecar.routing.route import HardLimit, Route, UnitSource, Variant, by_name
+from sidecar.routing.rule_checks import RouteError
+from sidecar.routing.weighing import scale
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,11 +22,14 @@ if TYPE_CHECKING:
     from sidecar.rollout import Rollout
 
 __all__ = [
+    "HardLimit",
     "Route",
     "RouteError",
+    "Rows",
     "Table",
     "UnitSource",
     "Variant",
+    "bucket",
     "by_name",
     "compile_table",
     "hash128",
@@ -33,10 +39,13 @@ __all__ = [
 ]
 
 
-def route_of(rollout: Rollout, weights: Mapping[str, Decimal]) -> Route:
+def route_of(
+    rollout: Rollout, weights: Mapping[str, Decimal], revision: int = 0, *, killed: bool = False
+) -> Route:
     """Return the route of a rollout document with the weights in force (by variant name).
 
-    Raises RouteError if those weights cannot be.
+    `revision` is that of the decision that put them in force. `killed` sends everybody to the
+    baseline. Raises RouteError if those weights cannot be.
     """
     scaled = scale(weights)
     return Route(
@@ -46,4 +55,12 @@ def route_of(rollout: Rollout, weights: Mapping[str, Decimal]) -> Route:
         variants=tuple(Variant(v.name, scaled[v.name], v.cluster) for v in rollout.variants),
         hosts=rollout.hosts,
         path_prefix=rollout.path_prefix,
+        killed=killed,
+        holdout=ruling.holdout(rollout),
+        excluded=ruling.excluded(rollout),
+        requires=ruling.requires(rollout),
+        overrides=ruling.overrides(rollout),
+        layer=ruling.layer(rollout),
+        segments=ruling.segments(rollout),
+        revision=revision,
     )

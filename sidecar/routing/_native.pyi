@@ -1,4 +1,7 @@
+from collections.abc import Iterable
 from typing import final
+
+from typing_extensions import Buffer
 
 def hash128(*parts: bytes) -> tuple[int, int]:
     """Return the low and high 64 bits of MurmurHash3_x64_128, seed 0, of the joined parts."""
@@ -17,15 +20,16 @@ class Table:
         """The version every answer carries in its metadata."""
 
     def capsule(self) -> object:
-        """Return the C table, for the native transport; it is valid as long as this object lives."""
+        """Return the C table, for the transport; it is valid as long as this object lives."""
 
-    def answer(self, message: bytes) -> bytes:
+    def answer(self, message: bytes, now_s: int = ...) -> bytes:
         """Answer a serialised ProcessingRequest with a serialised ProcessingResponse.
 
+        `now_s` is the Unix time by which force tokens expire; without it all have.
         Empty where the protocol wants no answer. ValueError: not a ProcessingRequest.
         """
 
-    def decide(self, message: bytes) -> list[tuple[str, str, str, int, int]]:
+    def decide(self, message: bytes, now_s: int = ...) -> list[tuple[str, str, str, int, int]]:
         """Return (rollout, variant, reason, position, second) per rollout that speaks.
 
         Counts nothing. Only request headers decide: empty for every other message.
@@ -36,3 +40,50 @@ class Table:
 
     def tally(self) -> dict[tuple[str, str, str], int]:
         """Return decisions answered by this table so far, by (rollout, variant, reason)."""
+
+    def force_refused(self) -> dict[str, int]:
+        """Return how many force tokens this table's answers ignored so far, by why."""
+
+def bucket(duration_us: int) -> int:
+    """Return the histogram's bucket of a duration; see sidecar/analysis/edges.py."""
+
+@final
+class Rows:
+    """What access log entries become: see native/sc_rows.h.
+
+    `memory` (writable, contiguous, from an mmap or a bytearray of zeros) is the journal; in a file
+    mapped MAP_SHARED, what was taken outlives the process. `units` bounds how many units are
+    remembered, twice over. ValueError: the memory holds something else.
+    """
+
+    def __new__(cls, memory: Buffer, units: int = ...) -> Rows: ...
+    def capsule(self) -> object:
+        """Return the C rows, for the native transport; valid as long as this object lives."""
+
+    def know(self, version: str, names: Iterable[tuple[str, str]]) -> None:
+        """Let entries name this table version, and these (rollout, variant)."""
+
+    def take(self, message: bytes, now_us: int) -> None:
+        """Take a serialised StreamAccessLogsMessage, whatever it is. From any thread."""
+
+    def counts(self) -> dict[str, int]:
+        """Return what became of entries, since the start."""
+
+    # One thread only.
+
+    def turn(self) -> int:
+        """Close the half of the journal being written; return its number, 0 if all is folded."""
+
+    def fold(self, number: int) -> list[tuple[int, str, str, str, str, dict[int, int]]]:
+        """Fold a closed half: (start second, rollout, variant, version, segment, counts by cell).
+
+        The same key may come twice: its counts add up. What cannot be read is left out, and
+        `damaged` is raised by one.
+        """
+
+    @property
+    def damaged(self) -> int:
+        """How many halves could not be read to their end."""
+
+    def release(self, number: int) -> None:
+        """Say that what `fold` gave is kept."""

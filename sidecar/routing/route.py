@@ -7,21 +7,17 @@ both made from Routes. A Route that exists is valid, so nothing behind this door
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from itertools import pairwise
-from math import gcd, lcm
-from typing import Literal
+from typing import Any, Literal
 
-from sidecar.errors import CanaryError
 from sidecar.rollout import names
+from sidecar.routing.rule_checks import RouteError, check_rules
+from sidecar.routing.rule_checks import refuse as _refuse
+from sidecar.routing.rules import Holdout, Layer, Override, Prerequisite, Segment, thresholds
 
 SourceKind = Literal["header", "cookie", "query", "client_address"]
 
 _SOURCE_NAMES = {"header": names.HEADER_NAME, "cookie": names.TOKEN, "query": names.TOKEN}
-
-
-class RouteError(CanaryError):
-    """A route that cannot be: it is refused and the one in force stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +38,29 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class HardLimit:
+    """What no candidate may ever do: more than `threshold` (a share) of its requests bad.
+
+    Judged over requests that started in the last `window_s` seconds, once there are `min_count`.
+    `metric` is "error_rate", or "latency": slower than `slower_than_us`.
+    """
+
+    metric: str
+    threshold: float
+    window_s: int
+    min_count: int
+    slower_than_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """One rollout as the data path sees it.
 
     `hosts` are exact or `*.suffix`, lower case, without port; none means every host. `path_prefix`
     is "" (every path) or whole segments without a trailing slash. The first variant is the
-    baseline. Raises RouteError if any of it cannot be.
+    baseline. `killed` sends everybody there. The other rules stand in the order in which they are
+    looked at (docs/assignment.md); `limits` are watched beside the requests. Raises RouteError if
+    any of it cannot be.
     """
 
     name: str
@@ -56,31 +69,29 @@ class Route:
     variants: tuple[Variant, ...]
     hosts: tuple[str, ...] = ()
     path_prefix: str = ""
-    # Only a table's compiler needs it, and only once per Route.
+    killed: bool = False
+    holdout: Holdout | None = None
+    excluded: tuple[bytes, ...] = field(default=(), repr=False)
+    requires: tuple[Prerequisite, ...] = ()
+    overrides: tuple[Override, ...] = field(default=(), repr=False)
+    layer: Layer | None = None
+    segments: tuple[Segment, ...] = ()
+    # Of the controller's decision; a sidecar's own holds until a higher one comes.
+    revision: int = 0
+    limits: tuple[HardLimit, ...] = ()
     thresholds: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    # What others made of this route, once: its bytes in a table, its lists as a dict.
+    made: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         _check_match(self)
         _check_unit(self)
         _check_variants(self)
-        total = sum(v.weight for v in self.variants)
-        # CONTRACTS: T_i = floor(weight_i * 2^64 / sum of weights), exact integers.
-        shares = tuple((v.weight << 64) // total for v in self.variants)
-        object.__setattr__(self, "thresholds", shares)
-
-
-def scale(weights: Mapping[str, Decimal]) -> dict[str, int]:
-    """Exact integers in the same ratios as the decimals, as small as they can be."""
-    ratios = {name: weight.as_integer_ratio() for name, weight in weights.items()}
-    common = lcm(*(denominator for _, denominator in ratios.values()))
-    whole = {name: top * (common // bottom) for name, (top, bottom) in ratios.items()}
-    divisor = gcd(*whole.values()) or 1
-    return {name: value // divisor for name, value in whole.items()}
-
-
-def _refuse(route: str, what: str, remedy: str) -> RouteError:
-    return RouteError(f"rollout {route!r}: {what}", remedy=remedy)
+        check_rules(self)
+        _check_limits(self)
+        object.__setattr__(self, "thresholds", thresholds(tuple(v.weight for v in self.variants)))
+        object.__setattr__(self, "made", {})
 
 
 def _check_name(name: str) -> None:
@@ -153,6 +164,19 @@ def _check_variants(route: Route) -> None:
         raise _refuse(route.name, "every weight is zero", "give the baseline a weight above zero")
 
 
+def _check_limits(route: Route) -> None:
+    for limit in route.limits:
+        share = 0 <= limit.threshold <= 1
+        slow = limit.metric != "latency" or limit.slower_than_us > 0
+        if not (share and slow and limit.window_s > 0 and limit.min_count > 0):
+            raise _refuse(
+                route.name,
+                f"hard limit {limit} cannot be watched",
+                "give a share from 0 to 1, a window of at least 1 s and at least 1 request"
+                " (and for latency, how slow is too slow)",
+            )
+
+
 def by_name(routes: Iterable[Route]) -> tuple[Route, ...]:
     """The order in which rollouts speak for a request. Raises RouteError on a name used twice."""
     ordered = tuple(sorted(routes, key=lambda route: route.name))
@@ -160,3 +184,39 @@ def by_name(routes: Iterable[Route]) -> tuple[Route, ...]:
         if one.name == next_one.name:
             raise _refuse(one.name, "declared twice", "keep one of them")
     return ordered
+
+
+def ranks(routes: Iterable[Route]) -> dict[str, int]:
+    """Number the rollouts so that each stands above all it requires; 0 requires none of them.
+
+    Raises RouteError where rollouts require one another in a circle, or in too long a chain.
+    """
+    requires = {r.name: [one.rollout for one in r.requires] for r in routes}
+    found = {name: 0 for name, others in requires.items() if not others}
+    for name in requires:
+        _rank(name, requires, found, ())
+    return found
+
+
+def _rank(
+    name: str, requires: Mapping[str, list[str]], found: dict[str, int], way: tuple[str, ...]
+) -> int:
+    if name in found or name not in requires:
+        return found.get(name, 0)
+    if name in way:
+        circle = " requires ".join([*way[way.index(name) :], name])
+        raise _refuse(name, f"prerequisites in a circle: {circle}", "remove one of them")
+    if len(way) > names.MAX_CHAIN:
+        raise _too_long(name)
+    found[name] = 1 + max(_rank(one, requires, found, (*way, name)) for one in requires[name])
+    if found[name] > names.MAX_CHAIN:
+        raise _too_long(name)
+    return found[name]
+
+
+def _too_long(name: str) -> RouteError:
+    return _refuse(
+        name,
+        f"more than {names.MAX_CHAIN} rollouts require one another in a row",
+        "require the last ones directly",
+    )

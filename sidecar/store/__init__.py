@@ -5,5 +5,6 @@ must never stall a decision.
 """
 
 from sidecar.store.database import Store, StoreError
+from sidecar.store.outcomes import OutcomeRow, Outcomes, OutcomesError
 
-__all__ = ["Store", "StoreError"]
+__all__ = ["OutcomeRow", "Outcomes", "OutcomesError", "Store", "StoreError"]

@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 # "CNRY": how `file` and we tell this database from any other.
 APPLICATION_ID = 0x434E5259
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE states (
@@ -50,16 +50,31 @@ BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 """
+# What leads from each schema to the next one. A release reads every older file.
+_MIGRATIONS = {
+    1: """
+ALTER TABLE states ADD COLUMN progress TEXT NOT NULL DEFAULT '';
+ALTER TABLE events ADD COLUMN phase TEXT NOT NULL DEFAULT '';
+ALTER TABLE events ADD COLUMN launch INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE events ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE events ADD COLUMN evidence TEXT NOT NULL DEFAULT '';
+""",
+    2: "ALTER TABLE states ADD COLUMN killed INTEGER NOT NULL DEFAULT 0;",
+}
 _SET_STATE = """
-INSERT INTO states VALUES (:rollout, :document, :generation, :file, :in_force, :revision,
-    :retired, :changed_at)
+INSERT INTO states (rollout, document, generation, file, in_force, revision, retired, changed_at,
+    progress, killed)
+VALUES (:rollout, :document, :generation, :file, :in_force, :revision, :retired, :changed_at,
+    :progress, :killed)
 ON CONFLICT (rollout) DO UPDATE SET document = :document, generation = :generation,
     file = :file, in_force = :in_force, revision = :revision, retired = :retired,
-    changed_at = :changed_at
+    changed_at = :changed_at, progress = :progress, killed = :killed
 """
 _ADD_EVENT = """
-INSERT INTO events (rollout, revision, kind, generation, at, who, why, before, after)
-VALUES (:rollout, :revision, :kind, :generation, :at, :who, :why, :before, :after)
+INSERT INTO events (rollout, revision, kind, generation, at, who, why, before, after, phase,
+    launch, step, evidence)
+VALUES (:rollout, :revision, :kind, :generation, :at, :who, :why, :before, :after, :phase,
+    :launch, :step, :evidence)
 """
 
 
@@ -98,11 +113,11 @@ class Store:
                 self._db.execute(_SET_STATE, rows.of_state(change.state))
                 self._db.execute(_ADD_EVENT, rows.of_event(change.event))
 
-    def events(self, rollout: str) -> list[Event]:
-        """Read the trail of one rollout, oldest first."""
-        query = "SELECT * FROM events WHERE rollout = ? ORDER BY seq"
+    def events(self, rollout: str, newest: int = -1) -> list[Event]:
+        """Read the trail of one rollout, oldest first; only the `newest` ones if that is given."""
+        query = "SELECT * FROM events WHERE rollout = ? ORDER BY seq DESC LIMIT ?"
         with self._errors():
-            return list(self._select(query, rows.event, rollout))
+            return list(self._select(query, rows.event, rollout, newest))[::-1]
 
     def last_events(self) -> dict[str, Event]:
         """Read the newest event of every rollout."""
@@ -115,7 +130,9 @@ class Store:
         with self._errors():
             self._db.close()
 
-    def _select(self, query: str, make: Callable[[sqlite3.Row], _T], *values: str) -> Iterator[_T]:
+    def _select(
+        self, query: str, make: Callable[[sqlite3.Row], _T], *values: str | int
+    ) -> Iterator[_T]:
         with closing(self._db.cursor()) as cursor:
             cursor.row_factory = sqlite3.Row
             yield from map(make, cursor.execute(query, values))
@@ -127,8 +144,7 @@ class Store:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         with self._transaction():
-            if self._number("user_version") == 0:
-                self._create()
+            self._bring_up_to_date()
 
     def _check_ours(self) -> None:
         ours = self._number("application_id") == APPLICATION_ID
@@ -146,11 +162,19 @@ class Store:
                 remedy="run that release, or choose another directory with --state-dir",
             )
 
-    def _create(self) -> None:
-        for statement in _statements(_SCHEMA):
-            self._db.execute(statement)
-        self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    def _bring_up_to_date(self) -> None:
+        version = self._number("user_version")
+        if version == 0:
+            self._run(_SCHEMA)
+            self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            version = 1
+        for known in range(version, SCHEMA_VERSION):
+            self._run(_MIGRATIONS[known])
         self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _run(self, script: str) -> None:
+        for statement in _statements(script):
+            self._db.execute(statement)
 
     def _number(self, pragma: str) -> int:
         return int(self._db.execute(f"PRAGMA {pragma}").fetchone()[0])

@@ -6,10 +6,11 @@ Decimals and times keep their text, so that what is read back is what was writte
 import json
 import sqlite3
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sidecar.delivery import Document, Event, Kind, Origin, State, Weights
+from sidecar.delivery import Document, Event, Kind, Origin, Phase, Progress, State, Weights
 from sidecar.rollout import Rollout
 
 Row = Mapping[str, str | int]
@@ -26,6 +27,8 @@ def of_state(state: State) -> Row:
         "revision": state.revision,
         "retired": int(state.retired),
         "changed_at": state.changed_at.isoformat(),
+        "progress": _progress_text(state.progress),
+        "killed": int(state.killed),
     }
 
 
@@ -38,6 +41,8 @@ def state(row: sqlite3.Row) -> State:
         revision=row["revision"],
         retired=bool(row["retired"]),
         changed_at=datetime.fromisoformat(row["changed_at"]),
+        progress=_progress(row["progress"]),
+        killed=bool(row["killed"]),
     )
 
 
@@ -53,6 +58,10 @@ def of_event(event: Event) -> Row:
         "why": event.origin.why,
         "before": _weights_text(event.before),
         "after": _weights_text(event.after),
+        "phase": event.phase or "",
+        "launch": event.launch,
+        "step": event.step,
+        "evidence": event.evidence,
     }
 
 
@@ -66,6 +75,10 @@ def event(row: sqlite3.Row) -> Event:
         origin=Origin(datetime.fromisoformat(row["at"]), row["who"], row["why"]),
         before=_weights(row["before"]),
         after=_weights(row["after"]),
+        phase=Phase(row["phase"]) if row["phase"] else None,
+        launch=row["launch"],
+        step=row["step"],
+        evidence=row["evidence"],
     )
 
 
@@ -75,3 +88,28 @@ def _weights_text(weights: Weights) -> str:
 
 def _weights(text: str) -> Weights:
     return {name: Decimal(weight) for name, weight in json.loads(text).items()}
+
+
+def _progress_text(progress: Progress | None) -> str:
+    """Write how far a launch is, as JSON: "" where there is no launch."""
+    if progress is None:
+        return ""
+    said = asdict(progress)
+    for name in ("since", "began", "held_until"):
+        said[name] = said[name].isoformat()
+    said["hold_left"] = progress.hold_left // timedelta(microseconds=1)
+    return json.dumps(said)
+
+
+def _progress(text: str) -> Progress | None:
+    if not text:
+        return None
+    said = json.loads(text)
+    for name in ("since", "began", "held_until"):
+        said[name] = datetime.fromisoformat(said[name])
+    said["hold_left"] = timedelta(microseconds=said["hold_left"])
+    said["phase"] = Phase(said["phase"])
+    try:
+        return Progress(**said)
+    except TypeError as error:
+        raise ValueError(f"not a progress: {error}") from error

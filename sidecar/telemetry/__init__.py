@@ -42,7 +42,7 @@ def start(
     variables that cannot be meant, and on an address that cannot be had.
     """
     wanted = environment.read(os.environ if env is None else env)
-    if wanted.disabled or not (wanted.traces or wanted.metrics or scrape):
+    if wanted.disabled or not (wanted.traces or wanted.metrics or wanted.events or scrape):
         return Telemetry()
     from sidecar.telemetry import providers  # noqa: PLC0415 - most of the SDK, for who wants it
 

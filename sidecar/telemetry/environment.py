@@ -13,12 +13,16 @@ _DELTA = {"delta", "lowmemory"}
 
 
 class Wanted(NamedTuple):
-    """What is to be exported by OTLP; `delta` histograms tell only what is new."""
+    """What is to be exported by OTLP; `delta` histograms tell only what is new.
+
+    `events` are what happened to launches, as OpenTelemetry's log records.
+    """
 
     traces: bool
     metrics: bool
     delta: bool
     disabled: bool
+    events: bool = False
 
 
 class EnvironmentError(CanaryError):  # noqa: A001 - it is about the environment
@@ -34,6 +38,7 @@ def read(env: Mapping[str, str]) -> Wanted:
         metrics=not disabled and _wanted(env, "METRICS"),
         delta=preference.strip().lower() in _DELTA,
         disabled=disabled,
+        events=not disabled and _wanted(env, "LOGS"),
     )
 
 

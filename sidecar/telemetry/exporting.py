@@ -8,12 +8,18 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import MeterProvider
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExportResult
+
+from sidecar.telemetry.spans import encode
 
 # Below the 4 MB that a gRPC server takes by default.
 _POINTS_PER_MESSAGE = 5_000
@@ -47,16 +53,34 @@ class _Reach:
 
 
 class Spans(OTLPSpanExporter):
-    """Exports spans to where `OTEL_EXPORTER_OTLP_*` says."""
+    """Exports decisions (spans.Decided) as spans of `resource`, as `OTEL_EXPORTER_OTLP_*` says."""
 
-    def __init__(self, meter_provider: MeterProvider) -> None:
+    def __init__(self, meter_provider: MeterProvider, resource: Resource) -> None:
         super().__init__(meter_provider=meter_provider)
+        self._resource = resource
         self._reach = _Reach("traces", hushed())
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+    def _translate_data(self, data: Sequence[Any]) -> ExportTraceServiceRequest:
+        return encode(data, self._resource)
+
+    def export(self, spans: Sequence[Any]) -> SpanExportResult:
         """Export a batch; called by the SDK."""
         result = super().export(spans)
         self._reach.saw(success=result is SpanExportResult.SUCCESS)
+        return result
+
+
+class Events(OTLPLogExporter):
+    """Exports events to where `OTEL_EXPORTER_OTLP_*` says."""
+
+    def __init__(self, meter_provider: MeterProvider) -> None:
+        super().__init__(meter_provider=meter_provider)
+        self._reach = _Reach("events", hushed())
+
+    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        """Export a batch; called by the SDK."""
+        result = super().export(batch)
+        self._reach.saw(success=result is LogRecordExportResult.SUCCESS)
         return result
 
 

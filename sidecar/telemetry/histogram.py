@@ -22,7 +22,7 @@ from opentelemetry.sdk.metrics.export import (
 )
 
 from sidecar.telemetry.sources import Durations
-from sidecar.telemetry.tracing import SCOPE
+from sidecar.telemetry.spans import SCOPE
 
 DURATION = "canary.decision.duration"
 _WHAT = "How long decisions took, from the arrival of Envoy's call to the answer."

@@ -14,7 +14,7 @@ from opentelemetry.semconv._incubating.metrics import process_metrics
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 
 from sidecar.telemetry.sources import ControllerSources, ControlStream, SidecarSources
-from sidecar.telemetry.tracing import REASON, ROLLOUT, VARIANT, VERSION
+from sidecar.telemetry.spans import REASON, ROLLOUT, VARIANT, VERSION
 
 _REFUSALS = ("malformed", "not_ready")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -62,6 +62,48 @@ def measure_controller(meter: Meter, sources: ControllerSources) -> None:
         "{sidecar}",
         "Connected sidecars, by whether they confirmed the table they should have.",
         sidecars,
+    )
+    _measure_launches(meter, sources)
+
+
+def _measure_launches(meter: Meter, sources: ControllerSources) -> None:
+    def counted(counts: Mapping[tuple[str, str], int], attribute: str) -> Observed:
+        for (rollout, kind), count in tuple(counts.items()):
+            yield Observation(count, {ROLLOUT: rollout, attribute: kind})
+
+    _counter(
+        meter,
+        "canary.rollout.changes",
+        "{change}",
+        "Changes of a rollout by kind, as in its history.",
+        lambda: counted(sources.changes(), "canary.change"),
+    )
+    _counter(
+        meter,
+        "canary.guard.verdicts",
+        "{verdict}",
+        "Looks of the guard by what it found.",
+        lambda: counted(sources.verdicts(), "canary.verdict"),
+    )
+    _gauge(
+        meter,
+        "canary.rollout.phase",
+        "1",
+        "1 for the phase that a launch is in.",
+        lambda: [
+            Observation(1, {ROLLOUT: rollout, "canary.phase": phase})
+            for rollout, (phase, _) in sources.launches().items()
+        ],
+    )
+    _gauge(
+        meter,
+        "canary.rollout.candidate.share",
+        "1",
+        "The candidate's share of the traffic, 0 to 1.",
+        lambda: [
+            Observation(share, {ROLLOUT: rollout})
+            for rollout, (_, share) in sources.launches().items()
+        ],
     )
 
 

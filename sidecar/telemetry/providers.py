@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 
+from opentelemetry._logs import Logger, SeverityNumber
 from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 from opentelemetry.sdk.environment_variables import OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED
-from opentelemetry.sdk.metrics import MeterProvider, ObservableCounter
+from opentelemetry.sdk.metrics import MeterProvider, ObservableCounter, ObservableGauge
 from opentelemetry.sdk.metrics.export import CardinalityLimits
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
@@ -23,13 +26,14 @@ from sidecar.errors import CanaryError
 from sidecar.telemetry import exporting, metrics
 from sidecar.telemetry.environment import Wanted
 from sidecar.telemetry.histogram import Adding, PeriodicReader, PrometheusReader
-from sidecar.telemetry.sources import ControllerSources, SidecarSources, Telemetry
-from sidecar.telemetry.tracing import SCOPE, RootIds, Tracing
+from sidecar.telemetry.sources import Attributes, ControllerSources, SidecarSources, Telemetry
+from sidecar.telemetry.spans import SCOPE
+from sidecar.telemetry.tracing import Tracing
 
 # Longer than a collector that is there needs, shorter than anybody waits for one that is not.
 STOP_S = 3.0
 # The SDK would put every series above 2,000 into one; rollouts times variants times reasons.
-_LIMITS: CardinalityLimits = {ObservableCounter: 200_000}
+_LIMITS: CardinalityLimits = {ObservableCounter: 200_000, ObservableGauge: 200_000}
 _Call = Callable[[], object]
 
 
@@ -55,6 +59,7 @@ class Exporting(Telemetry):
         metrics.measure_process(self._meter)
         if wanted.traces:
             self.observer = self._trace(resource)
+        self._events = self._tell(resource) if wanted.events else None
 
     def measure_sidecar(self, sources: SidecarSources) -> None:
         """Export the metrics of a sidecar."""
@@ -65,6 +70,18 @@ class Exporting(Telemetry):
     def measure_controller(self, sources: ControllerSources) -> None:
         """Export the metrics of a controller."""
         metrics.measure_controller(self._meter, sources)
+
+    def event(self, name: str, attributes: Attributes) -> None:
+        """Export something that happened; it waits in the SDK's bounded queue."""
+        if self._events:
+            now_ns = time.time_ns()
+            self._events.emit(
+                timestamp=now_ns,
+                observed_timestamp=now_ns,
+                severity_number=SeverityNumber.INFO,
+                event_name=name,
+                attributes=dict(attributes),
+            )
 
     def stop(self) -> None:
         """Export what is left, in at most STOP_S seconds and a little more."""
@@ -101,19 +118,26 @@ class Exporting(Telemetry):
         self._cut.append(exporter.shutdown)
         return exporter
 
-    def _trace(self, resource: Resource) -> Tracing:
-        ids = RootIds()
-        provider = TracerProvider(
-            resource=resource,
-            shutdown_on_exit=False,
-            id_generator=ids,
-            meter_provider=NoOpMeterProvider(),
+    def _tell(self, resource: Resource) -> Logger:
+        provider = LoggerProvider(
+            resource=resource, shutdown_on_exit=False, meter_provider=NoOpMeterProvider()
         )
-        exporter = exporting.Spans(self._meters)
-        provider.add_span_processor(BatchSpanProcessor(exporter, meter_provider=self._meters))
+        exporter = exporting.Events(self._meters)
+        provider.add_log_record_processor(
+            BatchLogRecordProcessor(exporter, meter_provider=self._meters)
+        )
         self._flush.append(provider.shutdown)
         self._cut.append(exporter.shutdown)
-        return Tracing(provider, ids)
+        return provider.get_logger(SCOPE)
+
+    def _trace(self, resource: Resource) -> Tracing:
+        # The provider reads OTEL_TRACES_SAMPLER; our spans do without the rest of it.
+        provider = TracerProvider(shutdown_on_exit=False, meter_provider=NoOpMeterProvider())
+        exporter = exporting.Spans(self._meters, resource)
+        processor = BatchSpanProcessor(exporter, meter_provider=self._meters)
+        self._flush.append(processor.shutdown)
+        self._cut.append(exporter.shutdown)
+        return Tracing(provider.sampler, processor.on_end)
 
 
 def _resource(service: str, instance: str) -> Resource:

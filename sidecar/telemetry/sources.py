@@ -28,11 +28,15 @@ class Table(Protocol):
     def version(self) -> str:
         """The version its answers carry."""
 
-    def decide(self, message: bytes) -> list[tuple[str, str, str, int, int]]:
-        """Return (rollout, variant, reason, position, second) per rollout that speaks."""
+    def decide(self, message: bytes, now_s: int) -> list[tuple[str, str, str, int, int]]:
+        """Return (rollout, variant, reason, position, second) per rollout that speaks.
+
+        `now_s` is the Unix time by which force tokens expire.
+        """
 
 
 Metadata = Sequence[tuple[str, str | bytes]]
+Attributes = Mapping[str, str | int | float | bool]
 Watch = Callable[[Table, bytes, int], None]
 
 
@@ -42,8 +46,10 @@ Sample = tuple[str, str, str, str, int, int, int, str, int, int]
 
 
 class Sampling(NamedTuple):
-    """Which decisions are sampled: as the parent is, where there is one and `follow_parent`;
-    else every one, or those whose trace id's low 64 bits are below `bound`.
+    """Which decisions are sampled.
+
+    As the parent is, where there is one and `follow_parent`; else every one, or those whose trace
+    id's low 64 bits are below `bound`.
     """
 
     follow_parent: bool
@@ -89,9 +95,16 @@ class SidecarSources:
 
 @dataclass(frozen=True, slots=True)
 class ControllerSources:
-    """What is read of a controller: how many sidecars have the table it wants, how many not."""
+    """What is read of a controller, whenever somebody collects, from any thread.
+
+    `sidecars`: how many have the table it wants, how many not. `changes` and `verdicts` count by
+    rollout and kind, `launches` gives phase and candidate's share by rollout.
+    """
 
     sidecars: Callable[[], tuple[int, int]]
+    changes: Callable[[], Mapping[tuple[str, str], int]] = dict
+    verdicts: Callable[[], Mapping[tuple[str, str], int]] = dict
+    launches: Callable[[], Mapping[str, tuple[str, float]]] = dict
 
 
 class Telemetry:
@@ -104,6 +117,9 @@ class Telemetry:
 
     def measure_controller(self, sources: ControllerSources) -> None:
         """Export the metrics of a controller."""
+
+    def event(self, name: str, attributes: Attributes) -> None:
+        """Export something that happened, once; never blocks."""
 
     def stop(self) -> None:
         """Export what is left, in bounded time."""

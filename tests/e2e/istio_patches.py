@@ -24,6 +24,7 @@ MESSAGES = {"CLUSTER": Cluster, "NETWORK_FILTER": Filter, "HTTP_FILTER": HttpFil
 
 # A typed_config can be judged only once its message is registered.
 for _message in (
+    "access_loggers.grpc",
     "filters.http.ext_proc",
     "http.early_header_mutation.header_mutation",
     "upstreams.http",

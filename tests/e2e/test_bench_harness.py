@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bench.contenders import TASK, Missing
 from bench.contenders.alone import Alone
+from bench.contenders.floor import Floor
 from bench.contenders.grpc_aio import HERE, GrpcAio
 from bench.harness import h2load, report, rounds
 from bench.harness.cell import Counts
@@ -113,8 +114,41 @@ def test_failures_under_load_leave_no_figure(measured):
     assert Figures(measured).ratio(BY_KEY["handler_us"], Lazy.name, GrpcAio.name) is None
 
 
+def test_a_failed_turn_is_taken_again_only_as_often_as_allowed_and_is_told():
+    run = rounds.run([Lazy()], Lazy.name, replace(FEW, retries=1), say=lambda _: None)
+    row = run.row(Lazy.name)
+    assert [one["streams_failed"] > 0 for one in row.again] == [True]
+    assert len(row.cells) == 1
+    assert not row.counting
+    console = Console(width=200, file=io.StringIO())
+    report.show(run, Figures(run), [], console)
+    assert f"{Lazy.name} took a turn again: {{'streams_failed':" in console.file.getvalue()
+
+
+def test_together_everybody_keeps_its_processes_and_counts_only_a_rounds_own_failures():
+    pids = []
+
+    class Watched(Floor):
+        def start(self, socket):
+            pids.extend(super().start(socket))
+            return pids[-1:]
+
+    run = rounds.run(
+        [Alone(), Watched()],
+        Watched.name,
+        replace(FEW, rounds=3, retries=2, together=True),
+        say=lambda _: None,
+    )
+    # The reference and its second turn: one process each, for all rounds.
+    assert len(pids) == len(set(pids)) == 2
+    for row in run.rows:
+        assert row.counting, row
+        assert [one.phases["full"].requests for one in row.cells] == [100, 100, 100]
+
+
 def test_who_cannot_take_part_is_named_with_the_reason(measured):
-    assert measured.row(Absent.name).out == "a compiler for it"
+    assert measured.row(Absent.name).missing == "a compiler for it"
+    assert measured.row(Absent.name).out == ""
     assert "no such thing" in measured.row(Dead.name).out
 
 
@@ -122,8 +156,9 @@ def test_the_report_says_who_does_not_count_and_why(measured):
     console = Console(width=200, file=io.StringIO())
     report.show(measured, Figures(measured), [], console)
     text = console.file.getvalue()
-    for name in (AlwaysCandidate.name, Lazy.name, Absent.name, Dead.name):
+    for name in (AlwaysCandidate.name, Lazy.name, Dead.name):
         assert f"{name} does not count:" in text
+    assert f"{Absent.name} is left out: a compiler for it" in text
     assert "A/A" in text
     assert "failure_mode_allowed" in text
 
@@ -136,12 +171,13 @@ def test_without_the_load_generator_its_package_is_named(monkeypatch):
 
 def test_quick_mode_from_end_to_end(tmp_path):
     argv = [sys.executable, "-m", "bench.harness", "--quick", "--rounds", "1", "--seed", "7"]
-    argv += ["--contender", "grpcio", "--contender", "grpc.aio", "--out", str(tmp_path)]
+    argv += ["--contender", "canary-grpcio", "--contender", "floor", "--out", str(tmp_path)]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "seed 7" in done.stdout
     kept = json.loads((tmp_path / "harness.json").read_text())
-    assert set(kept["rows"]) == {"envoy alone", "grpcio", "grpc.aio", "grpcio (again)"}
+    names = {"envoy alone", "canary-grpcio", "floor", "canary-grpcio (again)"}
+    assert set(kept["rows"]) == names
     assert all(row["counts"] for row in kept["rows"].values())
     assert sorted(kept["orders"][0]) == sorted(kept["rows"])
     assert ET.parse(tmp_path / "harness.svg").getroot().tag.endswith("svg")

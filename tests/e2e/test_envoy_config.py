@@ -2,7 +2,10 @@
 
 import contextlib
 import http.client
+import http.server
+import json
 import shutil
+import threading
 from fractions import Fraction
 
 import pytest
@@ -99,6 +102,50 @@ def test_envoy_itself_accepts_what_can_be_asked_for(variation, tmp_path):
 def test_envoy_would_refuse_a_field_that_is_not_there(tmp_path):
     with pytest.raises(LabError, match="no_such_field"):
         validate({**made(DOCUMENTS), "no_such_field": 1}, tmp_path)
+
+
+@contextlib.contextmanager
+def upstream(status):
+    """Answer every request with a status, and list the requests."""
+    seen = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append(self.path)
+            self.send_response(status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}", seen
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def serving(address, work):
+    return Envoy(made([document("all", USER)], address), work)
+
+
+def retries(envoy):
+    stats = json.loads(envoy.get("/stats?format=json&filter=all-stable.upstream_rq_retry$"))
+    return sum(one["value"] for one in stats["stats"])
+
+
+def test_only_what_no_upstream_has_begun_is_tried_again(tmp_path):
+    """A model's answer is dear, and asking twice is not always the same as asking once."""
+    with upstream(503) as (address, seen), serving(address, tmp_path) as envoy:
+        assert (ask(envoy, "/").status, retries(envoy)) == (503, 0)
+    assert seen == ["/"]
+    with serving(address, tmp_path) as envoy:
+        assert (ask(envoy, "/").status, retries(envoy)) == (503, 2)
 
 
 def test_without_a_sidecar_the_baseline_answers_and_sees_no_reserved_header(work_folders):

@@ -18,11 +18,12 @@ from sidecar.config import NO_SECURITY, Security
 from sidecar.control import documents, envelopes, wire
 from sidecar.control.backoff import Backoff
 from sidecar.control.client import Client
+from sidecar.control.driving import Driver, no_judgements
 from sidecar.control.keeper import Keeper
 from sidecar.control.server import Server
 from sidecar.control.services import RolloutService
 from sidecar.control.snapshot import Resource, Snapshot
-from sidecar.delivery import Origin
+from sidecar.delivery import Event, Origin
 from sidecar.routing import Route, UnitSource, Variant
 from sidecar.store import Store
 
@@ -136,7 +137,7 @@ class Controller:
     async def running(self) -> AsyncIterator["Controller"]:
         with ThreadPoolExecutor(1) as pool:
             loop = asyncio.get_running_loop()
-            store = Store(self._root / "controller.sqlite")
+            store = self._store = Store(self._root / "controller.sqlite")
             self.server = Server(self.address, security=self._security)
             self.keeper = Keeper(
                 store, self.server.publish, lambda call: loop.run_in_executor(pool, call)
@@ -149,6 +150,18 @@ class Controller:
             finally:
                 await self.server.stop()
                 store.close()
+
+    async def tick(self) -> None:
+        """Let every launch hear the time, once."""
+        driver = Driver(self.keeper, no_judgements, self._no_gate)
+        await driver.tick(datetime.now(UTC), time.monotonic())
+
+    async def history(self, rollout: str, newest: int) -> list[Event]:
+        return self._store.events(rollout, newest)
+
+    @staticmethod
+    async def _no_gate(url: str, *_: object) -> tuple[bool, str]:
+        raise AssertionError(url)
 
     async def read(self) -> None:
         await self.keeper.adopt(documents.scan(self.folder))

@@ -134,7 +134,53 @@ def test_a_vanished_folder_changes_nothing_and_its_return_is_seen(house):
     assert not house.controller().mistakes
 
 
+def test_an_empty_folder_changes_nothing_until_a_file_says_that_it_is_meant(house):
+    up = house.up()
+    before = house.answers()
+    (house.folder / "chat.yaml").unlink()
+    house.until("the loss is seen", lambda: house.controller().mistakes, up)
+    assert house.answers() == before
+    _, said = house.run("status")
+    assert "refused" in said
+    assert "echo '[]' > none.yaml" in said
+    house.write("none.yaml", "[]")
+    house.until("retired", lambda: house.rollout().retired, up)
+    house.until_agreed(up)
+    assert not any(b"x-canary-chat" in answer for answer in house.answers())
+    assert not house.controller().mistakes
+
+
+@pytest.mark.parametrize("fault", ["in one file", "no file"])
+def test_a_new_controller_that_saw_only_faults_leaves_the_sidecar_what_it_holds(house, fault):
+    house.write("shop.yaml", document("shop"))
+    controller, sidecar = house.start("controller", house.folder), house.start("sidecar")
+    house.until_agreed(controller, sidecar)
+    before, kept = house.answers(), house.settings.resources.read_bytes
+    whole = house.until("kept", house.settings.resources.exists) or kept()
+    controller.stop()
+    house.settings.database.unlink()
+    house.write("shop.yaml", document("shop").replace("weight: 5", "weight: lots"))
+    if fault == "no file":
+        for file in house.folder.iterdir():
+            file.unlink()
+    again = house.start("controller", house.folder)
+    house.until("connected again", lambda: house.controller().sidecars, again)
+    house.until_agreed(again, sidecar)
+    assert house.answers() == before
+    assert kept() == whole
+    _, said = house.run("status")
+    assert f"(keeps {2 if fault == 'no file' else 1} more)" in said
+    assert "nothing is withdrawn" in said
+    assert "nothing is withdrawn from sidecars" in again.log.read_text()
+    house.write("shop.yaml", "[]")
+    house.write()
+    house.until_agreed(again, sidecar)
+    house.until("one is left", lambda: len(house.sidecar().table.rollouts) == 1, sidecar)
+    assert not house.controller().withdraws_nothing
+
+
 def test_a_deleted_document_retires_its_rollout_and_a_restored_one_resumes(house):
+    house.write("shop.yaml", document("shop"))
     up = house.up()
     calls.set_weights(house.settings.control, "chat", {"canary": 50})
     house.until_agreed(up)
@@ -178,19 +224,48 @@ def test_weights_says_what_changed_and_refuses_with_a_remedy(house):
     assert house.rollout().last_event.why == "looks good"
     assert house.rollout().last_event.who
     for args, what in (
-        (["chat", "canary=500"], "nothing is left for the baseline"),
+        (["chat", "canary=500"], "nothing is left for stable"),
         (["chat", "canary=1", "--if-revision", "1"], "at revision 2, not 1"),
         (["chat", "canry=1"], "did you mean canary?"),
         (["chot", "canary=1"], "did you mean chat?"),
         (["chat", "canary"], "is not VARIANT=WEIGHT"),
         (["chat", "canary=1", "canary=2"], "named twice"),
         (["chat", "canary=NaN"], "not a number from 0"),
+        (["chat", "canary=1e999999999"], "not a number from 0"),
     ):
         status, said = house.run("weights", *args)
         assert (status, what in said, "remedy: " in said) == (1, True, True), said
     assert house.rollout().revision == 2
     status, said = house.run("weights", "chat", "canary=50", "--if-revision", "2")
     assert (status, "unchanged" in said) == (0, True)
+
+
+def test_validate_says_who_would_move_and_moves_nobody(house):
+    """A first candidate that is done may not simply go: the second takes its place on the line."""
+    variants = (
+        "variants: [{name: stable, weight: 80}, {name: done, weight: 0}, {name: b, weight: 20}]"
+    )
+    text = document().partition("variants:")[0] + variants + "\n"
+    house.write(text=text)
+    house.up()
+    calls.set_weights(house.settings.control, "chat", {"b": 20, "stable": 80, "done": 0})
+    before, draft = house.controller().rollouts, house.root / "draft.yaml"
+    for edited, expected in (
+        (text, None),
+        (text.replace("80", "800").replace("20", "200"), "moves 0.0 % of the people"),
+        (text.replace("80", "70").replace("20", "30"), "moves 9.8 %"),
+        (text.replace("{name: done, weight: 0}, ", ""), "moves 39.3 %"),
+        (text.replace("x-user-id", "x-account"), "moves 0.0 % of the people who keep their unit"),
+        (text.replace("name: chat", "name: shop"), None),
+    ):
+        draft.write_text(edited)
+        status, said = house.run("validate", draft)
+        assert status == 0
+        assert "not held against" not in said
+        assert (expected in said) if expected else ("moves" not in said)
+        assert ("variant 'done' is dropped" in said) == ("done" not in edited)
+        assert ("b 20 %  ->  stable 70 %, done 0 %, b 30 %" in said) == ("weight: 30" in edited)
+    assert house.controller().rollouts == before
 
 
 def test_status_shows_both_sides(house):
@@ -202,7 +277,7 @@ def test_status_shows_both_sides(house):
     status, said = house.run("status")
     assert status == 0
     assert said.count(version) == 3
-    for what in ("chat", "stable 95 %, canary 5 %", "broken.yaml:1:", "remedy", "grpcio", "ready"):
+    for what in ("chat", "stable 95 %, canary 5 %", "broken.yaml:1:", "remedy", "native", "ready"):
         assert what in said
     status, said = house.run("status", "--json")
     sides = json.loads(said)

@@ -1,6 +1,7 @@
 """The control stream between real ends: what a sidecar is told, and what it makes of it."""
 
 import asyncio
+import logging
 
 import grpc
 import pytest
@@ -18,7 +19,7 @@ from control_lab import (
     until,
 )
 
-from sidecar.control import envelopes
+from sidecar.control import client, envelopes
 from sidecar.control.codec import TYPE_URL
 from sidecar.control.following import NOTHING
 from sidecar.control.pb import rollout_pb2 as pb
@@ -105,6 +106,47 @@ def test_ten_thousand_rollouts_over_4_mb_travel_and_swap_as_one(root, address):
             assert sidecar.version == many.version
             await until(lambda: server.sidecars[0].acked_version == many.version)
             assert (await sidecar_from_disk(root)).version == many.version
+
+    asyncio.run(dialogue())
+
+
+def test_what_could_not_be_written_is_tried_again_without_a_further_change(root, address, caplog):
+    async def dialogue():
+        (root / "state").write_text("in the way")
+        sidecar = Sidecar(address, root / "state" / "kept")
+        async with serving(address, snapshot(route())), sidecar.following():
+            await until(lambda: "resources not kept" in caplog.messages)
+            (root / "state").unlink()
+            await until((root / "state" / "kept").exists)
+            await until(lambda: "resources kept again" in caplog.messages)
+
+    caplog.set_level(logging.INFO)
+    asyncio.run(dialogue())
+    assert caplog.messages.count("resources not kept") == 1
+
+
+def test_what_is_not_yet_written_is_written_at_the_end(root, address, caplog, monkeypatch):
+    monkeypatch.setattr(client, "_RESAVE_FIRST_S", client._RESAVE_LIMIT_S)
+
+    async def dialogue():
+        (root / "state").write_text("in the way")
+        sidecar = Sidecar(address, root / "state" / "kept")
+        async with serving(address, snapshot(route())), sidecar.following():
+            await until(lambda: "resources not kept" in caplog.messages)
+            (root / "state").unlink()
+        assert (root / "state" / "kept").exists()
+
+    asyncio.run(dialogue())
+
+
+def test_an_answer_of_the_controller_ends_the_growing_waits(root, address):
+    async def dialogue():
+        sidecar = Sidecar(address, root / "kept")
+        async with sidecar.following():
+            await until(lambda: sidecar.client.backoff.retries > 3)
+            async with serving(address, snapshot(route())):
+                await until(lambda: sidecar.tables)
+                assert sidecar.client.backoff.retries == 0
 
     asyncio.run(dialogue())
 

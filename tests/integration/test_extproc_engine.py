@@ -65,6 +65,13 @@ def engine_kind(request):
 
 
 @pytest.fixture
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.fixture
 def address(tmp_path_factory):
     return f"unix://{tmp_path_factory.mktemp('s')}/x.sock"
 
@@ -165,6 +172,38 @@ def test_an_address_that_cannot_be_had_is_named(taken, tmp_path):
             with pytest.raises(CanaryError, match="cannot listen on") as caught:
                 await create(KIND.get(), address).start()
             assert address in str(caught.value)
+
+    asyncio.run(scenario())
+
+
+def test_two_engines_never_share_a_port(free_port):
+    """Linux would let them (SO_REUSEPORT), and half of the decisions would be another table's."""
+
+    async def scenario():
+        async with serving(f"127.0.0.1:{free_port}") as (_, channel):
+            assert await ask(channel)
+            second = create(KIND.get(), f"127.0.0.1:{free_port}")
+            try:
+                await second.start()
+                refused = ""
+            except CanaryError as error:
+                refused = str(error)
+            finally:
+                await second.drain(0)
+            assert "cannot listen on" in refused
+
+    asyncio.run(scenario())
+
+
+def test_a_message_that_no_envoy_sends_ends_its_own_stream_and_no_other(address):
+    def sized(size):
+        return request_headers([(":path", b"/"), ("x-user-id", b"u1"), ("x-big", b"x" * size)])
+
+    async def scenario():
+        async with serving(address) as (_, channel):
+            assert await ask(channel, sized(1 << 20))
+            await refusal(channel, sized(5 << 20))
+            assert await ask(channel)
 
     asyncio.run(scenario())
 

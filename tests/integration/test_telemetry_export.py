@@ -102,7 +102,7 @@ def test_a_broken_collector_costs_no_answer_and_no_end(house, broken):
         assert all(b"x-canary-chat" in answer for answer in answers)
         wait_until("dropped spans", lambda: dropped(scraped), alive=[up])
         wait_until("failed spans", lambda: failed(scraped), alive=[up])
-        for signal_name in ("traces", "metrics"):
+        for signal_name in ("traces", "metrics", "events"):
             line = f"signal={signal_name}"
             wait_until(line, lambda line=line: line in up.log.read_text(), alive=[up])
         assert len(everybody_asks(house)) == len(USERS)
@@ -110,7 +110,7 @@ def test_a_broken_collector_costs_no_answer_and_no_end(house, broken):
         assert up.stop() == 0
         assert time.monotonic() - begun < STOP_S
     log = up.log.read_text()
-    assert log.count(NOT_EXPORTED) == 2
+    assert log.count(NOT_EXPORTED) == 3
     assert "Traceback" not in log
     assert "opentelemetry" not in log.lower()
 

@@ -34,7 +34,7 @@ def test_json_lines_hold_what_happened_and_nothing_per_request(house):
     assert len(lines(up)) == before
     [serving] = [line for line in lines(up) if line["message"] == "sidecar serving"]
     assert serving["severity"] == "INFO"
-    assert serving["engine"] == "grpcio"
+    assert serving["engine"] == "native"
     assert serving["timestamp"].endswith("+00:00")
     assert not any("trace_id" in line for line in lines(up))
 

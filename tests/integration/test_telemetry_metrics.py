@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import grpc
+import launch_lab
 import pytest
 from app_lab import USERS, House
 from control_lab import document, short_dir
@@ -60,6 +61,7 @@ def histogram_count(reading):
 def test_the_documented_metrics_are_those_that_are_exported(house):
     with collector() as received:
         house.env |= received.env
+        house.write(text=launch_lab.text(*launch_lab.GUARDED))
         up = house.up()
         everybody_asks(house)
         documented = {m["name"]: (m["kind"], m["unit"]) for m in ROW.finditer(OBSERVE.read_text())}

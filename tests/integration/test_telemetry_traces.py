@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from contextvars import ContextVar
 
 import grpc
 import pytest
@@ -18,6 +19,14 @@ USER = (UnitSource("header", "x-user-id"),)
 MESSAGE = request_headers([(":path", b"/"), ("x-user-id", b"u1")])
 NO_UNIT = request_headers([(":path", b"/")])
 SERVER_KIND = 2
+KIND = ContextVar("engine")
+
+
+@pytest.fixture(autouse=True, params=["native", "grpcio"])
+def engine_kind(request):
+    token = KIND.set(request.param)
+    yield request.param
+    KIND.reset(token)
 
 
 def table(*names, version="v7"):
@@ -38,7 +47,7 @@ async def watched(env, received, *names, **variables):
         env.setenv(name, value)
     onlooker = telemetry.start("canary-sidecar", "node-1")
     with short_dir() as folder:
-        engine = create("grpcio", f"unix://{folder}/x.sock")
+        engine = create(KIND.get(), f"unix://{folder}/x.sock")
         engine.observer = onlooker.observer
         await engine.start()
         engine.swap(table(*names))

@@ -27,12 +27,12 @@ def test_a_block_cut_short_is_refused(end):
 
 SHARES = struct.pack("<Q", (5 << 64) // 100)
 DAMAGE = {
-    "magic": (b"SCT1", b"SCT2", "not a routing table"),
+    "magic": (b"SCT2", b"SCT1", "not a routing table"),
     "rollout name": (b"\x04\x00chat", b"\x04\x00ch\rt", "DNS label"),
     "variant name": (b"canary", b"can\nry", "DNS label"),
     "empty name": (b"\x06\x00canary", b"\x00\x00", "empty or too long"),
     "long name": (b"\x06\x00canary", b"\x40\x00" + b"c" * 64, "empty or too long"),
-    "slot of all the weight": (b"\xff\x02\x06\x00stable", b"\x02\x02\x06\x00stable", "not exist"),
+    "slot of all the weight": (b"canary\xff", b"canary\x02", "not exist"),
     "prefix": (b"/v1", b"/v/", "path prefix"),
     "source kind": (b"\x01\x09\x00x-user-id", b"\x09\x09\x00x-user-id", "kind of unit source"),
     "overlap": (SHARES, b"\xff" * 8, "overlap"),
@@ -54,7 +54,7 @@ def test_bytes_left_over_are_refused():
 
 def test_counts_that_promise_more_memory_than_there_are_bytes_are_refused():
     with pytest.raises(ValueError, match="announced"):
-        Table(b"SCT1" + b"\xff" * 16 + b"\0\0")
+        Table(b"SCT2" + b"\xff" * 16 + b"\0\0")
 
 
 def test_rollouts_out_of_order_are_refused():

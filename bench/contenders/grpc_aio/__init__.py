@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.contenders.base import Missing, Program
+from bench.contenders.base import MESSAGES, Missing, Program
 from bench.lab.stack import ROOT
 
 HERE = Path(__file__).parent
@@ -26,8 +26,8 @@ class GrpcAio(Program):
     def prepare(self) -> None:
         """Compile the messages."""
         MADE.mkdir(parents=True, exist_ok=True)
-        protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{HERE}", f"--python_out={MADE}"]
-        argv = [*protoc, f"--grpc_python_out={MADE}", "ext_proc.proto"]
+        protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{MESSAGES.parent}"]
+        argv = [*protoc, f"--python_out={MADE}", f"--grpc_python_out={MADE}", MESSAGES.name]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode != 0:
             raise Missing(f"protoc, from grpcio-tools (`make setup`): {done.stderr}")

@@ -165,6 +165,22 @@ def test_a_claim_is_held_against_the_cheapest():
     assert (verdict.against, verdict.word) == ("fast", "refuted")
 
 
+def test_a_peer_that_was_not_measured_is_named_beside_the_verdict():
+    claim = Claim("handler_us", "ours", ("slow", "absent"), 0.2)
+    [verdict] = claims.judge(Figures(run_of(ROWS)), [claim])
+    assert (verdict.word, verdict.without) == ("holds", ("absent",))
+
+
+def test_a_peer_that_failed_might_have_been_the_cheapest():
+    run = run_of(ROWS | {"fast": [cell(5), cell(5, message_timeouts=1), cell(5)]})
+    claim = Claim("handler_us", "ours", ("slow", "fast"), 0.2)
+    [verdict] = claims.judge(Figures(run), [claim])
+    assert (verdict.against, verdict.word, verdict.without) == ("slow", "undecided", ("fast",))
+    run.row("fast").missing = "no compiler"
+    [verdict] = claims.judge(Figures(run), [claim])
+    assert verdict.word == "holds"
+
+
 def test_a_claim_about_an_absent_row_is_no_verdict():
     claim = Claim("handler_us", "ours", ("absent",), 1.0)
     assert claims.judge(Figures(run_of(ROWS)), [claim]) == []

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 
 from sidecar import rollout
 from sidecar.cli import canary
+from sidecar.errors import CanaryError
 
 EXAMPLES = Path(__file__).parents[3] / "deploy/examples/rollouts"
 GOOD = """\
@@ -23,6 +24,11 @@ spec:
 
 def run(*words: str | Path) -> Result:
     return CliRunner().invoke(canary, [str(word) for word in words])
+
+
+@pytest.fixture(autouse=True)
+def nobody_runs(monkeypatch, tmp_path_factory):
+    monkeypatch.setenv("CANARY_RUN_DIR", str(tmp_path_factory.mktemp("run")))
 
 
 @pytest.fixture
@@ -40,7 +46,17 @@ def test_good_files_give_one_line_per_rollout_with_its_split(folder):
         f"{folder}/a.yml:1: mail: stable 33.333 %, canary 66.667 %, done 0 %\n"
         f"{folder}/b.yaml:1: chat: stable 33.333 %, canary 66.667 %, done 0 %\n"
     )
-    assert (result.stderr, result.exit_code) == ("", 0)
+    assert (result.stderr.startswith("canary: not held against a running"), result.exit_code) == (
+        True,
+        0,
+    )
+
+
+def test_a_controller_that_is_named_must_answer(folder):
+    control = f"unix://{folder}/nobody.sock"
+    result = run("validate", folder, "--control", control)
+    assert isinstance(result.exception, CanaryError) or result.exit_code == 1
+    assert "no controller answers" in f"{result.exception}{result.output}"
 
 
 def test_the_shipped_examples_are_good():
@@ -136,7 +152,7 @@ def test_the_reference_page_shows_what_validate_prints(tmp_path, monkeypatch):
     good, bad = (one.partition("\n")[2] + "\n" for one in fenced("console"))
     path = Path("chat-model.yaml")
     path.write_text(fenced("yaml")[0])
-    assert run("validate", path).output == good
+    assert run("validate", path).stdout == good
     path.write_text(fenced("yaml")[0].replace("pathPrefix", "pathprefix"))
     path.write_text(path.read_text().replace("weight: 5", "weight: -5"))
     assert run("validate", path).output == bad

@@ -12,7 +12,7 @@ from sidecar.control import envelopes, following
 from sidecar.control.conversation import MAX_UNDER_WAY, Conversation, ProtocolError
 from sidecar.control.envelopes import Request
 from sidecar.control.following import NOTHING
-from sidecar.control.snapshot import Resource, Snapshot
+from sidecar.control.snapshot import Holding, Resource, Snapshot
 from sidecar.routing import Route, UnitSource, Variant
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -55,6 +55,23 @@ def test_a_newcomer_is_told_everything():
     response = told(opened(), snapshot(chat=5, shop=1))
     assert sorted(names(response)) == ["chat", "shop"]
     assert response.nonce
+
+
+def test_who_cannot_tell_what_is_gone_takes_back_only_what_is_surely_gone():
+    held = snapshot(chat=5, shop=1, old=1)
+    talk = opened(**held.versions)
+    unsure = Snapshot(snapshot(chat=9).resources.values(), frozenset({"old"}))
+    response = told(talk, unsure)
+    assert (names(response), response.removed) == (["chat"], ("old",))
+    merged = {**unsure.versions, "shop": held.versions["shop"]}
+    assert response.table_version == Holding(merged).version
+    talk.receive(Request(nonce=response.nonce), NOW)
+    assert (talk.acked_version, talk.kept) == (unsure.version, 1)
+    assert told(talk, unsure) is None
+    response = told(talk, snapshot(chat=9))
+    assert (names(response), response.removed) == ([], ("shop",))
+    talk.receive(Request(nonce=response.nonce), NOW)
+    assert talk.kept == 0
 
 
 def test_a_sidecar_that_has_everything_is_greeted_with_no_resource_once():

@@ -64,6 +64,41 @@ def test_a_caller_that_gives_up_during_the_commit_leaves_memory_and_store_in_ste
     store.close()
 
 
+def test_until_the_folder_was_faultless_once_nothing_but_the_retired_is_withdrawn(tmp_path, caplog):
+    """And not later either: the next process knows what the first did, and no more."""
+    chat, other = tmp_path / "chat.yaml", tmp_path / "other.yaml"
+    chat.write_text(DOCUMENT)
+    other.write_text("not yet")
+
+    async def started(steps):
+        published = []
+
+        async def at_once(call):
+            return call()
+
+        keeper = Keeper(Store(tmp_path / "db"), published.append, at_once)
+        for step in steps:
+            step()
+            await keeper.adopt(documents.scan(tmp_path))
+        keeper._store.close()
+        return [(sorted(one.versions), one.withdrawn) for one in published]
+
+    def mend():
+        other.write_text(DOCUMENT.replace("chat", "other"))
+
+    assert asyncio.run(started([lambda: None])) == [(["chat"], frozenset())]
+    assert asyncio.run(started([lambda: None, mend])) == [
+        (["chat"], frozenset()),
+        (["chat", "other"], None),
+    ]
+    chat.unlink()
+    assert asyncio.run(started([lambda: None])) == [(["other"], None)]
+    other.write_text("not now")
+    assert asyncio.run(started([lambda: None])) == [(["other"], frozenset({"chat"}))]
+    said = [one.until for one in caplog.records if one.message.startswith("nothing is withdrawn")]
+    assert len(said) == 3
+
+
 def test_a_document_that_moves_people_is_taken_and_says_why(tmp_path, caplog):
     async def scenario():
         async def at_once(call):

@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_read_retires_nothing(states):
     assert reconcile(states, declared(complete=False), ORIGIN) == []
 
 
-def test_an_empty_folder_retires_everything(states):
+def test_a_folder_that_surely_declares_nothing_retires_everything(states):
     assert kinds(states, declared()) == {"chat": Kind.RETIRED, "shop": Kind.RETIRED}
 
 
@@ -78,6 +78,16 @@ def test_a_second_claim_waits_until_the_first_file_is_in_order(states):
         faulty=frozenset({"shop.yaml"}),
     )
     assert reconcile(states, second, ORIGIN) == []
+
+
+def test_a_faulty_file_holds_nothing_back_that_is_retired(states):
+    gone = after(states, declared(document("chat", "chat.yaml")))
+    elsewhere = declared(
+        document("chat", "chat.yaml"),
+        document("shop", "copy.yaml"),
+        faulty=frozenset({"shop.yaml"}),
+    )
+    assert kinds(gone, elsewhere) == {"shop": Kind.RESTORED}
 
 
 def test_what_comes_back_resumes_with_its_running_weights(states):

@@ -72,6 +72,25 @@ def test_a_new_generation_with_changed_weights_puts_them_in_force():
     assert change.event.before == {"stable": 50, "canary": 50}
 
 
+def test_the_same_ratios_on_another_scale_keep_the_running_weights_on_that_scale():
+    state = running(declared(stable=95, canary=5), canary=60)
+    change = delivery.adopt(state, document(stable=950, canary=50), origin(1))
+    assert change.event.kind == Kind.DOCUMENT_CHANGED
+    assert change.state.in_force == {"stable": 400, "canary": 600}
+    state = running(declared(stable=1, canary=2, b=0), canary=1)
+    change = delivery.adopt(state, document(stable="0.1", canary="0.2", b=0), origin(1))
+    assert change.state.in_force == {"stable": Decimal("0.2"), "canary": Decimal("0.1"), "b": 0}
+
+
+@pytest.mark.parametrize(
+    "weights", [{"stable": 950, "canary": 51}, {"stable": 0, "canary": 1}, {"stable": 5}]
+)
+def test_other_ratios_are_a_change_of_weights(weights):
+    state = running(declared(stable=95, canary=5), canary=60)
+    change = delivery.adopt(state, document(**weights), origin(1))
+    assert change.event.kind == Kind.WEIGHTS_DECLARED
+
+
 def test_a_variant_declared_at_zero_joins_without_touching_the_running_weights():
     state = running(declared(stable=95, canary=5), canary=50)
     change = delivery.adopt(state, document(stable=95, canary=5, next=0), origin(1))

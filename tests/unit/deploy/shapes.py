@@ -66,6 +66,25 @@ SPECS: dict[tuple[str, str], Any] = {
         ],
     },
     ("gateway.envoyproxy.io/v1alpha1", "EnvoyProxy"): {
+        "telemetry": {
+            "accessLog": {
+                "settings": [
+                    {
+                        "sinks!": [
+                            {
+                                "type!": {"ALS"},
+                                "als": {
+                                    "logName": str,
+                                    "type!": {"HTTP"},
+                                    "backendRefs!": [{"group": str, "kind": str, "name!": str}],
+                                    "http": {"responseHeaders": [str], "responseTrailers": [str]},
+                                },
+                            }
+                        ]
+                    }
+                ]
+            }
+        },
         "provider": {
             "type!": {"Kubernetes"},
             "kubernetes": {
@@ -75,7 +94,7 @@ SPECS: dict[tuple[str, str], Any] = {
                     "initContainers": [dict],
                 }
             },
-        }
+        },
     },
     ("gateway.envoyproxy.io/v1alpha1", "ClientTrafficPolicy"): {
         "targetRefs": [TARGET],

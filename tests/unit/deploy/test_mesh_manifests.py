@@ -113,11 +113,11 @@ def test_istio_gets_the_same_filter_as_any_envoy(folder):
 
 
 @pytest.mark.parametrize("folder", ISTIO)
-def test_istio_gets_the_same_strip_as_any_envoy(folder):
-    strip = "early_header_mutation_extensions"
+def test_istio_gets_the_same_strip_and_tells_the_same_as_any_envoy(folder):
+    strip, log = "early_header_mutation_extensions", "access_log"
     told = dict(value(folder, "NETWORK_FILTER")["typed_config"])
     assert told.pop("@type") == manager()["@type"]
-    assert told == {strip: manager()[strip]}
+    assert told == {strip: manager()[strip], log: manager()[log]}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ EXAMPLE = "deploy/examples/rollouts/chat-model.yaml"
 
 # A typed_config can be judged only once its message is registered.
 for _message in (
+    "access_loggers.grpc",
     "filters.network.http_connection_manager",
     "filters.http.ext_proc",
     "filters.http.router",

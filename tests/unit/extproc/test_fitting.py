@@ -18,10 +18,12 @@ from misfitting import (
     manager,
     unforward,
     unroute,
+    virtual_hosts,
 )
 
 from sidecar import rollout
 from sidecar.cli import canary
+from sidecar.extproc.bootstrap import Options, Upstream, bootstrap, clusters_of
 from sidecar.extproc.fitting import Use, misfits
 from sidecar.routing import route_of
 
@@ -66,6 +68,66 @@ def test_a_cluster_that_the_rollout_names_must_be_the_routes():
     reading = rollout.read([rollout.Source("chat.yaml", yaml.safe_dump(document).encode())])
     [found] = misfits(fitting_config(), [one.rollout for one in reading.declared])
     assert (found.id, found.severity) == ("other-cluster", "warning")
+
+
+def hosted(config, *domains):
+    """The rollout for chat.example.com and below; its virtual host for these domains."""
+    document = yaml.safe_load(EXAMPLE.read_text())
+    document["spec"]["match"] = {"hosts": ["chat.example.com", "*.chat.example.com"]}
+    reading = rollout.read([rollout.Source("chat.yaml", yaml.safe_dump(document).encode())])
+    virtual_hosts(config)[0]["domains"] = list(domains)
+    return [one.rollout for one in reading.declared]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "taken"),
+    [
+        ("*", "chat.example.com", "'chat.example.com'"),
+        ("*", "chat.example.com:443", "'chat.example.com'"),
+        ("*.example.com", "CHAT.example.com", "'chat.example.com'"),
+        ("*.example.com", "*.chat.example.com", "'*.chat.example.com'"),
+        ("chat.*", "*.chat.example.com", "'*.chat.example.com'"),
+        ("chat.example.com", "*", "'*.chat.example.com'"),
+    ],
+)
+def test_a_virtual_host_with_the_closer_domain_takes_the_host(ours, theirs, taken):
+    config = fitting_config()
+    rollouts = hosted(config, ours)
+    default = virtual_hosts(config)[0]["routes"][1]
+    virtual_hosts(config).append({"name": "theirs", "domains": [theirs], "routes": [default]})
+    [found] = misfits(config, rollouts)
+    assert (found.id, found.where) == ("host-elsewhere", "virtual host 'theirs'")
+    assert taken in found.message
+    virtual_hosts(config)[1]["name"] = "allow_any"
+    assert misfits(config, rollouts) == ()
+
+
+@pytest.mark.parametrize("domains", [["*"], ["*.example.com"], ["chat.*", "*"], ["elsewhere.com"]])
+def test_a_host_that_nobody_else_takes_is_left_alone(domains):
+    config = fitting_config()
+    assert misfits(config, hosted(config, *domains)) == ()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "listening", "same"),
+    [
+        ("unix:///run/canary/ext_proc.sock", "unix:/run/canary/ext_proc.sock", True),
+        ("unix:///run/canary/ext_proc.sock", "unix:///tmp/ext_proc.sock", False),
+        ("unix:///run/canary/ext_proc.sock", "127.0.0.1:18001", False),
+        ("127.0.0.1:18001", "127.0.0.1:18001", True),
+        ("127.0.0.1:18001", "0.0.0.0:18001", True),
+        ("127.0.0.1:18001", "127.0.0.1:18002", False),
+        ("10.0.0.1:18001", "127.0.0.1:18001", False),
+        ("localhost:18001", "127.0.0.1:18001", True),
+        ("127.0.0.1:18001", "", True),
+    ],
+)
+def test_the_sidecar_must_be_where_its_cluster_points(endpoint, listening, same):
+    rollouts = declared()
+    upstreams = {name: Upstream("127.0.0.1:8081") for name in clusters_of(rollouts)}
+    config = bootstrap(rollouts, Options(ext_proc=endpoint, upstreams=upstreams))
+    found = misfits(config, rollouts, Use(address=listening))
+    assert [one.id for one in found] == ([] if same else ["sidecar-elsewhere"])
 
 
 def test_the_clients_address_must_be_sent():
@@ -126,6 +188,13 @@ def test_the_command_prints_each_misfit_and_says_so_by_its_status(tmp_path):
     result = CliRunner().invoke(canary, ["envoy", str(EXAMPLE), "--check", str(path)])
     assert result.exit_code == 1
     assert "route_cache_action: CLEAR" in result.output
+
+
+def test_the_command_compares_where_the_sidecar_is_if_it_is_told():
+    check = str(ROOT / "deploy/envoy/envoy.yaml")
+    where = ["--ext-proc", "127.0.0.1:18001"]
+    result = CliRunner().invoke(canary, ["envoy", str(EXAMPLE), "--check", check, *where])
+    assert (result.exit_code, "listens at '127.0.0.1:18001'" in result.output) == (1, True)
 
 
 def test_the_command_is_silent_about_a_configuration_that_fits():

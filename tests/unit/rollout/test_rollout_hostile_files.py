@@ -23,7 +23,7 @@ UNREADABLE = [
     (b"", 1, 1, "the file declares no rollout", "remove the file"),
     (b" \n\n", 1, 1, "the file declares no rollout", "remove the file"),
     (b"# nothing yet\n---\n---\n", 1, 1, "the file declares no rollout", "remove the file"),
-    (b"[]", 1, 1, "the file declares no rollout", "remove the file"),
+    (b"# []\n", 1, 1, "the file declares no rollout", "say that it is meant: []"),
     (b"a: b\nc: \xff\xfe", 2, 4, "byte 0xff is not UTF-8", "save the file as UTF-8"),
     ("é: b".encode("latin-1"), 1, 1, "byte 0xe9 is not UTF-8", "save the file as UTF-8"),
     ("a: b".encode("utf-16"), 1, 1, "byte 0xff is not UTF-8", "save the file as UTF-8"),

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from launch_lab import GUARDED, Launch, origin
 
 from sidecar import delivery, rollout
-from sidecar.delivery import Document, Origin
-from sidecar.store import Store, StoreError
+from sidecar.delivery import Command, Document, Origin, Tick
+from sidecar.store import Store, StoreError, database, rows
 
 TEXT = """
 apiVersion: canary.dev/v1
@@ -173,3 +174,42 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path):
     blocked.write_text("")
     with pytest.raises(StoreError, match="cannot be used"):
         Store(blocked / "controller.sqlite")
+
+
+def test_a_launch_survives_to_the_microsecond_with_its_evidence(path):
+    launch = Launch(*GUARDED, "relaunch: refresh", "notifications: [{webhook: 'http://h/x'}]")
+    first = delivery.adopt(None, launch.state.document, FIRST)
+    changes = [first]
+    for moment, given_ in ((1.0000001, Tick()), (2, Command.PAUSE), (3, Command.ABORT)):
+        change = delivery.handle(changes[-1].state, given_, origin(moment))
+        changes += [change] if change else []
+    store = Store(path)
+    store.commit(changes)
+    store.close()
+    again = Store(path)
+    assert again.states()["chat"] == changes[-1].state
+    assert again.events("chat") == [change.event for change in changes]
+    assert again.events("chat", 2) == [change.event for change in changes[-2:]]
+    again.close()
+
+
+def test_a_file_of_the_first_release_is_brought_up_to_date_with_everything_in_it(path):
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(
+            database._SCHEMA
+            + f"PRAGMA application_id = {database.APPLICATION_ID}; PRAGMA user_version = 1;"
+        )
+        state, event = rows.of_state(changes()[0].state), rows.of_event(changes()[0].event)
+        old = {"progress", "phase", "launch", "step", "evidence"}
+        for table, row in (("states", state), ("events", event)):
+            kept = {name: value for name, value in row.items() if name not in old}
+            names, places = ", ".join(kept), ", ".join(f":{name}" for name in kept)
+            db.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", kept)
+        db.commit()
+    store = Store(path)
+    assert store.states() == {"chat": changes()[0].state}
+    assert store.events("chat") == [changes()[0].event]
+    store.commit(changes()[1:])
+    assert store.states() == {"chat": changes()[-1].state}
+    store.close()

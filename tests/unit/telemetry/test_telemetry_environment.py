@@ -46,7 +46,7 @@ def test_what_cannot_be_meant_is_refused_with_a_remedy(env, named):
 
 def test_a_signals_own_protocol_wins():
     env = {**ENDPOINT, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
-    own = {f"OTEL_EXPORTER_OTLP_{one}_PROTOCOL": "grpc" for one in ("TRACES", "METRICS")}
+    own = {f"OTEL_EXPORTER_OTLP_{one}_PROTOCOL": "grpc" for one in ("TRACES", "METRICS", "LOGS")}
     assert read({**env, **own}).traces
 
 

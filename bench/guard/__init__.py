@@ -1,0 +1,1 @@
+"""What the guard promises, simulated: `make bench-guard`, `make bench-guard-aa`."""

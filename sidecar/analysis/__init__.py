@@ -1,0 +1,48 @@
+"""Is the candidate worse? Tests that may be looked at every second without lying.
+
+Pure: numpy, no clock, no chance. A `Judge` takes blocks (what one stratum started in one second,
+both arms, as far as is known) and gives a `Verdict` whenever asked. What is tested, promised and
+not seen: docs/analysis.md.
+"""
+
+from sidecar.analysis.blocks import Arm, Block, Counts, Stratum
+from sidecar.analysis.declaring import declared
+from sidecar.analysis.guardrails import (
+    Absolute,
+    Guardrail,
+    GuardrailError,
+    Limit,
+    Margin,
+    Per,
+    Relative,
+)
+from sidecar.analysis.judge import Judge, Policy
+from sidecar.analysis.ledger import Refusal
+from sidecar.analysis.state import StateError, dump, load
+from sidecar.analysis.verdict import Answer, Finding, Interval, Verdict, Why
+
+__all__ = [
+    "Absolute",
+    "Answer",
+    "Arm",
+    "Block",
+    "Counts",
+    "Finding",
+    "Guardrail",
+    "GuardrailError",
+    "Interval",
+    "Judge",
+    "Limit",
+    "Margin",
+    "Per",
+    "Policy",
+    "Refusal",
+    "Relative",
+    "StateError",
+    "Stratum",
+    "Verdict",
+    "Why",
+    "declared",
+    "dump",
+    "load",
+]

@@ -1,0 +1,100 @@
+"""What is counted: one block per stratum and second in which the requests started.
+
+A block is cumulative in itself: it comes again whenever a slow answer raised it, whole, both arms
+as of the same moment. Only decisions that chance made may be in it (reason `weight` or `segment`):
+who was forced, overridden or without a unit would be compared with people unlike them.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sidecar.analysis import edges
+
+Histogram = NDArray[np.int64]
+# Far above a second of any sidecar, far below where sums of counts lose exactness.
+MOST = 10**9
+
+
+class Stratum(NamedTuple):
+    """Where everybody met the same odds: one life of a sidecar, one table version, one segment."""
+
+    sidecar: str
+    version: str
+    segment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Started: at the decision, not at the answer. Errors: of those, so far.
+
+    latency: how many were answered so far, in the buckets of `edges`; None if it is not counted.
+    """
+
+    started: int = 0
+    errors: int = 0
+    latency: Histogram | None = None
+
+
+NOTHING = Counts()
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Every request, and the same with each unit once.
+
+    units: `started` counts units seen for the first time in this stratum, `latency` their answers,
+    both in the block of that first request; `errors` counts units that failed for the first time,
+    in the block in which the failed request started.
+    """
+
+    requests: Counts = NOTHING
+    units: Counts = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What is known so far of the requests that one stratum started in one second (Unix time).
+
+    share: the candidate's designed share of the randomised units, where known; the
+    sample-ratio check needs it.
+    """
+
+    stratum: Stratum
+    second: int
+    baseline: Arm = field(default_factory=Arm)
+    candidate: Arm = field(default_factory=Arm)
+    share: float | None = None
+
+
+def mistake(block: Block) -> str:
+    """Say what is impossible about a block by itself; empty if nothing is."""
+    if type(block.second) is not int:
+        return "its second is not a whole number"
+    if block.share is not None and not 0 <= block.share <= 1:
+        return f"its designed share of {block.share} is not between 0 and 1"
+    for name, arm in (("baseline", block.baseline), ("candidate", block.candidate)):
+        for what, counts in (("requests", arm.requests), ("units", arm.units)):
+            if found := _wrong(counts):
+                return f"its {name} {what} {found}"
+        if arm.requests.errors > arm.requests.started:
+            return f"its {name} has more failed requests than started ones"
+        if arm.units.started > arm.requests.started:
+            return f"its {name} has more units than requests"
+    return ""
+
+
+def _wrong(counts: Counts) -> str:
+    for number in (counts.started, counts.errors):
+        if type(number) is not int or not 0 <= number <= MOST:
+            return f"count {number!r}, which no second can hold"
+    latency = counts.latency
+    if latency is None:
+        return ""
+    if latency.dtype != np.int64 or latency.shape != (edges.BUCKETS,):
+        return f"durations are not {edges.BUCKETS} counts (int64), the buckets of `edges`"
+    if latency.min() < 0 or latency.max() > MOST or int(latency.sum()) > counts.started:
+        return "durations are more than were started, or fewer than none"
+    return ""

@@ -1,0 +1,47 @@
+"""What rollout files would do to whom, held against the running controller.
+
+Who moves is counted on made-up people, always the same: a change of weights moves as few as can
+be, and anything else that decides the assignment may move many.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from sidecar.cli import report
+from sidecar.config import Settings
+from sidecar.control import calls, codec
+from sidecar.control.pb import control_pb2 as pb
+from sidecar.rollout import Rollout
+from sidecar.routing import Route, UnitSource, twin
+
+_UNIT = UnitSource("header", "x-person")
+_PEOPLE = [twin.Request(headers=((_UNIT.name, b"person-%d" % number),)) for number in range(10_000)]
+
+
+def with_running(rollouts: Iterable[Rollout], settings: Settings) -> Iterator[tuple[str, str]]:
+    """Say of each rollout that would change what becomes of it. Raises CanaryError."""
+    texts = [one.model_dump_json(by_alias=True, exclude_defaults=True) for one in rollouts]
+    found = calls.preview(settings.control, texts, settings.security)
+    return ((one.rollout, _said(one)) for one in found.changes)
+
+
+def moved(before: Route, after: Route) -> float:
+    """Return the share of people, from 0 to 1, who get another variant, by the same unit."""
+    sides = [replace(route, unit=(_UNIT,)) for route in (before, after)]
+    answers = ([twin.decide_one(side, one).variant for one in _PEOPLE] for side in sides)
+    return float(sum(old != new for old, new in zip(*answers, strict=True)) / len(_PEOPLE))
+
+
+def _said(change: pb.PreviewedChange) -> str:
+    before, after = (
+        codec.decode(change.rollout, data)
+        for data in (change.resource_before, change.resource_after)
+    )
+    weights = [report.shares(side) for side in (change.before, change.after)]
+    said = list(change.because)
+    if weights[0] != weights[1]:
+        said.insert(0, "  ->  ".join(weights))
+    share = f"moves {moved(before, after):.1%} of the people".replace("%", " %")
+    if before.unit != after.unit:
+        share += " who keep their unit"
+    return "; ".join([share, *said])

@@ -1,0 +1,143 @@
+"""The sidecar's own circuit breaker: it takes a candidate out, and waits for the controller's word.
+
+Theory. For each rollout a sidecar is in one of two states. Clear: the controller's weights are in
+force. Tripped: a hard limit broke on this sidecar's own traffic, and the variants named have no
+weight here, whatever the controller said before. What ends a trip is a decision made after it:
+
+    state    | what comes                                  | next
+    Clear    | a limit broke for a candidate               | Tripped, at the revision in force
+    Tripped  | a limit broke for another candidate         | Tripped, with that one as well
+    Tripped  | the rollout, at the revision of the trip    | Tripped (nobody has decided since)
+    Tripped  | the rollout, at a higher revision           | Clear (the controller has decided)
+    Tripped  | the rollout, at a lower revision            | Tripped (an older controller)
+    Tripped  | the rollout, without a revision, changed    | Clear (an older release sent it)
+    Tripped  | the rollout is gone                         | Clear
+
+So a controller that is away changes nothing, one that comes back with the same decision changes
+nothing, and one that decides (to roll back, or to go on all the same) is obeyed. After that the
+limit may break anew, on requests that started since. Pure: rows and time are arguments.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from sidecar.routing import HardLimit, Route, Variant, version_of
+
+METRICS = ("error_rate", "latency")
+
+
+class Seen(NamedTuple):
+    """What became of a variant's requests that started in one second; `slow` ones by the limit.
+
+    Requests that are still without an answer are those started and not completed.
+    """
+
+    second: int
+    started: int
+    completed: int
+    errors: int
+    slow: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """A variant that this sidecar holds out; `resource` is the version of what was in force."""
+
+    rollout: str
+    variant: str
+    revision: int
+    resource: str
+    at_s: float
+    reason: str
+
+
+# By rollout.
+Trips = Mapping[str, tuple[Trip, ...]]
+NOTHING: Trips = {}
+
+
+def judge(limit: HardLimit, seen: Iterable[Seen], now_s: float, since_s: float = 0) -> str:
+    """Say in one sentence that a limit is broken; empty if it is not.
+
+    Only requests that started at `since_s` or later count: those before are of another decision.
+    """
+    first = max(now_s - limit.window_s, since_s)
+    inside = [one for one in seen if first <= one.second <= now_s]
+    started = sum(max(one.started, one.completed) for one in inside)
+    bad = sum(_bad(limit, one, now_s) for one in inside)
+    if limit.metric not in METRICS or started < limit.min_count or bad <= limit.threshold * started:
+        return ""
+    what = (
+        "failed" if limit.metric == "error_rate" else f"took over {limit.slower_than_us / 1e6:g} s"
+    )
+    return (
+        f"{bad} of {started} requests of the last {limit.window_s} s {what}: "
+        f"{bad / started:.1%}, and the hard limit is {limit.threshold:.1%}"
+    )
+
+
+def _bad(limit: HardLimit, one: Seen, now_s: float) -> int:
+    if limit.metric == "error_rate":
+        return one.errors
+    # A second's last request started just before its end.
+    late = now_s - (one.second + 1) > limit.slower_than_us / 1e6
+    return one.slow + (max(0, one.started - one.completed) if late else 0)
+
+
+def tripped(trips: Trips, trip: Trip) -> Trips:
+    """Add a trip; one for the same variant that stands already stays as it was."""
+    standing = trips.get(trip.rollout, ())
+    if any(one.variant == trip.variant for one in standing):
+        return trips
+    return {**trips, trip.rollout: (*standing, trip)}
+
+
+def after(trips: Trips, resources: Mapping[str, tuple[str, int]]) -> Trips:
+    """Return the trips that stand once these resources came: (version, revision) by rollout."""
+    kept = {
+        name: tuple(one for one in standing if _stands(one, resources.get(name)))
+        for name, standing in trips.items()
+    }
+    return {name: standing for name, standing in kept.items() if standing}
+
+
+def _stands(trip: Trip, resource: tuple[str, int] | None) -> bool:
+    if resource is None:
+        return False
+    version, revision = resource
+    return version == trip.resource if revision == 0 else revision <= trip.revision
+
+
+def without(route: Route, out: Iterable[str]) -> Route:
+    """Return a route in which these variants have no weight: the baseline has it."""
+    gone = frozenset(out) - {route.variants[0].name}
+    taken = sum(v.weight for v in route.variants if v.name in gone)
+    baseline, *others = route.variants
+    return replace(
+        route,
+        variants=(
+            replace(baseline, weight=baseline.weight + taken),
+            *(_emptied(v) if v.name in gone else v for v in others),
+        ),
+    )
+
+
+def in_force(routes: Iterable[Route], trips: Trips) -> list[Route]:
+    """Return the routes as they are to be obeyed here."""
+    return [
+        without(route, (one.variant for one in trips[route.name])) if route.name in trips else route
+        for route in routes
+    ]
+
+
+def version(table: str, trips: Trips) -> str:
+    """Name the table that these trips make of another: outcomes are told apart by it."""
+    if not trips:
+        return table
+    held = {name: ",".join(sorted(t.variant for t in some)) for name, some in trips.items()}
+    return version_of({"": table, **held})
+
+
+def _emptied(variant: Variant) -> Variant:
+    return replace(variant, weight=0)

@@ -1,0 +1,133 @@
+"""From what Envoy and the router counted to the spool, ten times a second.
+
+Blocking, one thread. The order makes it safe to be killed anywhere: a half of the journal is
+released only once its counts are in the spool, and the spool refuses a half that it has.
+"""
+
+import logging
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+from sidecar.analysis import cells
+from sidecar.outcomes import journal
+from sidecar.outcomes.journal import Journal, JournalError
+from sidecar.outcomes.spool import Key, Row, Spool
+from sidecar.routing import Rows
+
+# By (rollout, variant, reason), since the start: what an engine's `decisions` gives.
+Decisions: TypeAlias = Mapping[tuple[str, str, str], int]
+TICK_S = 0.1
+_TIDY_EVERY_S = 30
+_REMEMBER_EVERY_S = 3_600
+_log = logging.getLogger(__name__)
+
+
+class Ledger:
+    """Opens the spool and a new epoch, and takes over what earlier lives left.
+
+    Raises CanaryError (SpoolError, JournalError) if the folder cannot be used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.spool = Spool(folder / "outcomes.sqlite")
+        for old in journal.inherited(folder):
+            self._inherit(old)
+        self.epoch = secrets.token_hex(8)
+        self._journal = journal.create(folder, self.epoch)
+        self._version = ""
+        self._names: list[tuple[str, str]] = []
+        self._remembered_s = 0
+        self.decided: dict[tuple[str, str, str], int] = {}
+        self._started: dict[Key, int] = {}
+        self._tidied_s = 0
+        versions, names = self.spool.known()
+        for version in versions:
+            self.rows.know(version, names)
+
+    @property
+    def rows(self) -> Rows:
+        """What engines hand Envoy's access log to."""
+        return self._journal.rows
+
+    def begin_version(
+        self, version: str, names: Iterable[tuple[str, str]], decided: Decisions, now_s: float
+    ) -> None:
+        """Take note that a table comes into force, before it does: then no outcome is unknown.
+
+        `decided` are the decisions up to now, which earlier tables made.
+        """
+        self.count_started(decided, now_s)
+        self._version, self._names = version, list(names)
+        self.rows.know(version, self._names)
+        self._remember(now_s)
+
+    def count_started(self, decided: Decisions, now_s: float) -> None:
+        """Count the decisions since the last call as started in this second, by the last table."""
+        for decision, count in decided.items():
+            if more := count - self.decided.get(decision, 0):
+                rollout, variant, reason = decision
+                key = Key(int(now_s), rollout, variant, self._version, reason)
+                self._started[key] = self._started.get(key, 0) + more
+        self.decided = dict(decided)
+
+    def tick(self, now_s: float) -> list[Row]:
+        """Bring what came to disk; return the rows that rose. Raises SpoolError: then all waits."""
+        half = self.rows.turn()
+        started, self._started = self._started, {}
+        counted = [(key, {cells.STARTED: count}) for key, count in started.items()]
+        if not half and not counted:
+            return self._tidy(now_s)
+        try:
+            rows = self.spool.add(self.epoch, half, [*counted, *_folded(self.rows, half)])
+        except BaseException:
+            self._started = _joined(started, self._started)
+            raise
+        if half:
+            self.rows.release(half)
+        self._tidy(now_s)
+        return rows
+
+    def close(self) -> None:
+        """End the epoch: what came is in the spool."""
+        while self.tick(self._tidied_s):
+            pass
+        self._journal.remove()
+        self.spool.close()
+
+    def _remember(self, now_s: float) -> None:
+        self._remembered_s = int(now_s)
+        self.spool.know(self._version, self._names, int(now_s))
+
+    def _tidy(self, now_s: float) -> list[Row]:
+        if self._version and now_s >= self._remembered_s + _REMEMBER_EVERY_S:
+            self._remember(now_s)
+        if now_s >= self._tidied_s + _TIDY_EVERY_S:
+            self._tidied_s = int(now_s)
+            if lost := self.spool.tidy(int(now_s)):
+                _log.warning("outcomes lost", extra={"rows": lost, "because": "the spool is full"})
+        return []
+
+    def _inherit(self, old: Journal | JournalError) -> None:
+        if isinstance(old, JournalError):
+            _log.warning("journal not read", extra={"error": old})
+            return
+        rows = 0
+        while half := old.rows.turn():
+            rows += len(self.spool.add(old.epoch, half, _folded(old.rows, half)))
+            old.rows.release(half)
+        if old.rows.damaged:
+            _log.warning("journal damaged", extra={"file": str(old.path)})
+        _log.info("outcomes taken over", extra={"epoch": old.epoch, "rows": rows})
+        old.remove()
+
+
+def _folded(rows: Rows, half: int) -> list[tuple[Key, Mapping[int, int]]]:
+    if not half:
+        return []
+    return [(Key(*row[:5]), row[5]) for row in rows.fold(half)]
+
+
+def _joined(one: Mapping[Key, int], other: Mapping[Key, int]) -> dict[Key, int]:
+    return {key: one.get(key, 0) + other.get(key, 0) for key in one.keys() | other.keys()}

@@ -1,0 +1,119 @@
+"""The ledger on a running event loop: ticks in a thread of its own, and rows for whoever reports.
+
+Everything that touches the spool happens on that one thread, in the order it was asked for. What a
+request could wait for does not.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from sidecar.errors import CanaryError
+from sidecar.outcomes.ledger import TICK_S, Decisions, Ledger
+from sidecar.outcomes.spool import Row
+from sidecar.routing import Rows
+
+_T = TypeVar("_T")
+# Above so many decisions to compare, they are counted once a second only.
+_MANY = 2_000
+_log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """Records what becomes of requests, under `folder`.
+
+    `decisions` are the engine's, since the start; `rose` is told of rows that rose, on the loop.
+    Raises CanaryError if the folder cannot be used.
+    """
+
+    def __init__(
+        self, folder: Path, decisions: Callable[[], Decisions], rose: Callable[[list[Row]], None]
+    ) -> None:
+        self._decisions = decisions
+        self._rose = rose
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outcomes")
+        self._ledger = self._worker.submit(Ledger, folder).result()
+        self._failing = False
+        self._second = 0
+
+    @property
+    def epoch(self) -> str:
+        """This life's name."""
+        return self._ledger.epoch
+
+    @property
+    def rows(self) -> Rows:
+        """What engines hand Envoy's access log to."""
+        return self._ledger.rows
+
+    def begin_version(self, version: str, names: Sequence[tuple[str, str]]) -> None:
+        """Take note that a table is about to come into force. Never waits for the disk."""
+        self.rows.know(version, names)
+        decided, now_s = dict(self._decisions()), time.time()
+        done = self._worker.submit(self._ledger.begin_version, version, names, decided, now_s)
+        done.add_done_callback(lambda future: self._note(future.exception()))
+
+    async def run(self) -> None:
+        """Tick until cancelled, at whole tenths of a second: what is counted is of one second."""
+        while True:
+            now_s = time.time()
+            await asyncio.sleep(TICK_S - now_s % TICK_S)
+            try:
+                rows = await self._tick()
+            except CanaryError as error:
+                self._note(error)
+                continue
+            self._note(None)
+            if rows:
+                self._rose(rows)
+
+    async def counts(self) -> dict[str, int]:
+        """Return what became of entries in this life, and how the spool stands."""
+        waiting, lost = await self._blocking(self._ledger.spool.standing)
+        return {**self.rows.counts(), "waiting": waiting, "lost": lost}
+
+    def pending(self) -> Awaitable[list[Row]]:
+        """Return the first rows that the controller has not acknowledged."""
+        return self._blocking(self._ledger.spool.pending)
+
+    def acknowledge(self, sequence: int) -> Awaitable[None]:
+        """Take note that the controller has everything up to `sequence`."""
+        return self._blocking(lambda: self._ledger.spool.acknowledge(sequence))
+
+    async def stop(self) -> None:
+        """Bring everything to disk. The engine must have stopped taking entries."""
+        decided, now_s = dict(self._decisions()), time.time()
+        try:
+            await self._blocking(lambda: self._ledger.count_started(decided, now_s))
+            await self._blocking(self._ledger.close)
+        except CanaryError as error:
+            self._note(error)
+        self._worker.shutdown()
+
+    async def _tick(self) -> list[Row]:
+        # Just before the tick: a tenth that ends with a second belongs to it.
+        now_s = time.time() - TICK_S / 2
+        decided = self._decided_by(int(now_s))
+        if decided is not None:
+            await self._blocking(lambda: self._ledger.count_started(decided, now_s))
+        return await self._blocking(lambda: self._ledger.tick(now_s))
+
+    def _decided_by(self, second: int) -> Decisions | None:
+        if len(self._ledger.decided) > _MANY and second == self._second:
+            return None
+        self._second = second
+        return dict(self._decisions())
+
+    def _note(self, error: BaseException | None) -> None:
+        if error and not self._failing:
+            _log.error("outcomes wait for the disk", extra={"error": error})
+        if self._failing and not error:
+            _log.info("outcomes are kept again")
+        self._failing = error is not None
+
+    async def _blocking(self, call: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._worker, call)

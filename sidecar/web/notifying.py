@@ -1,0 +1,119 @@
+"""Telling people: one line per change of phase to every webhook the document names.
+
+Each address has a queue and a worker of its own, so one that hangs holds up no other, and its
+lines arrive in order. A line is tried a few times, then given up with a word in the log; a queue
+that is full loses its oldest.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sidecar.delivery import Change, Event, Kind, State, plain
+from sidecar.rollout import Notification
+from sidecar.web.webhooks import pause
+
+Post = Callable[[str, float, Mapping[str, Any]], Awaitable[tuple[bool, str]]]
+
+TIMEOUT_S = 5.0
+DELAYS_S = (1.0, 5.0, 25.0)
+MOST_WAITING = 1000
+_MAX_FILE_BYTES = 4096
+_TOLD = {Kind.STEP_BEGUN, Kind.GATE_REFUSED, Kind.LAUNCHED}
+_log = logging.getLogger(__name__)
+
+
+class Notifier:
+    """Tells of changes; `post` sends one line, `rest` waits between two attempts."""
+
+    def __init__(self, post: Post, rest: Callable[[float], Awaitable[None]] = pause) -> None:
+        self._post = post
+        self._rest = rest
+        self._waiting: dict[Notification, deque[str]] = {}
+        self._workers: dict[Notification, asyncio.Task[None]] = {}
+
+    def tell(self, before: State | None, change: Change) -> None:
+        """Tell whoever the document names; returns at once."""
+        if not worth_telling(before, change):
+            return
+        text = line(before, change.event)
+        for target in change.state.document.rollout.spec.notifications:
+            queue = self._waiting.setdefault(target, deque())
+            if len(queue) >= MOST_WAITING:
+                queue.popleft()
+                _log.warning("notification dropped", extra={"rollout": change.state.name})
+            queue.append(text)
+            if target not in self._workers:
+                self._workers[target] = asyncio.create_task(self._work(target))
+
+    async def idle(self) -> None:
+        """Wait until everything is told or given up."""
+        while self._workers:
+            await asyncio.gather(*self._workers.values(), return_exceptions=True)
+
+    async def close(self) -> None:
+        """Give up what waits."""
+        for task in self._workers.values():
+            task.cancel()
+        await asyncio.gather(*self._workers.values(), return_exceptions=True)
+
+    async def _work(self, target: Notification) -> None:
+        queue = self._waiting[target]
+        try:
+            while queue:
+                await self._send(target, queue[0])
+                queue.popleft()
+        finally:
+            del self._waiting[target]
+            del self._workers[target]
+
+    async def _send(self, target: Notification, text: str) -> None:
+        said = ""
+        for delay_s in (0.0, *DELAYS_S):
+            if delay_s:
+                await self._rest(delay_s)
+            try:
+                url = await asyncio.to_thread(address, target)
+                done, said = await self._post(url, TIMEOUT_S, {"text": text})
+            except (OSError, ValueError) as error:
+                done, said = False, f"{target.webhook_file}: {_why(error)}"
+            if done:
+                return
+        _log.warning("notification given up", extra={"error": said})
+
+
+def worth_telling(before: State | None, change: Change) -> bool:
+    """Whether people should hear of it: a new phase, a step, a gate that says no."""
+    event = change.event
+    if event.phase is None or change.state.retired:
+        return False
+    was = before.progress.phase if before and before.progress else None
+    return event.phase is not was or event.kind in _TOLD
+
+
+def line(before: State | None, event: Event) -> str:
+    """Say it in one line."""
+    was = before.progress.phase if before and before.progress else None
+    now = f"{was} -> {event.phase}" if was and was is not event.phase else f"{event.phase}"
+    shares = ", ".join(f"{name} {plain(weight)}" for name, weight in event.after.items())
+    why = f": {event.origin.why}" if event.origin.why else ""
+    return f"{event.rollout}: {now} ({shares}), {event.kind} by {event.origin.who}{why}"
+
+
+def address(target: Notification) -> str:
+    """Return where to send. Raises OSError or ValueError if a file does not say it."""
+    if target.webhook:
+        return target.webhook
+    with Path(target.webhook_file).open("rb") as file:
+        url = file.read(_MAX_FILE_BYTES).decode().strip()
+    # The same rules as for one in the document, without showing it.
+    return Notification.model_validate({"webhook": url}).webhook
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return "does not hold a web address"

@@ -1,0 +1,87 @@
+"""What a real Envoy says became of requests is what the upstreams saw, to the request.
+
+The witnesses are the upstreams' own logs; the rows are those on the controller's disk.
+"""
+
+import asyncio
+import contextlib
+from collections import Counter
+
+import aiohttp
+import pytest
+
+from bench.lab.process import wait_until
+from bench.lab.stack import Plan, Stack
+from sidecar.analysis import cells
+from sidecar.store import Outcomes
+
+CLUSTERS = {"stable": "chat-model-stable", "canary": "chat-model-canary"}
+USERS = [f"u{number}" for number in range(120)]
+FAILS = 30
+
+
+@contextlib.contextmanager
+def running(engine, **plan):
+    stack = Stack(Plan(name="outcomes", apart=True, env={"CANARY_ENGINE": engine}, **plan))
+    with stack:
+        yield stack
+    stack.remove()
+
+
+async def traffic(url):
+    """Two requests of each user, and one that fails of the first FAILS users."""
+    async with aiohttp.ClientSession() as session:
+
+        async def get(user, fails=0):
+            headers = {"x-user-id": user, "x-request-key": user, "x-fail-times": str(fails)}
+            async with session.get(f"{url}/{fails}", headers=headers) as answer:
+                return answer.status
+
+        asked = [get(user) for user in USERS for _ in range(2)]
+        statuses = Counter(await asyncio.gather(*asked))
+        statuses.update(await asyncio.gather(*[get(user, 1000) for user in USERS[:FAILS]]))
+        return statuses
+
+
+def rows_of(stack, rollout="chat-model"):
+    """Everything on the controller's disk, once it has ended."""
+    stack.children["controller"].stop()
+    store = Outcomes(stack.work / "state" / "controller.outcomes.sqlite")
+    rows = store.seconds(rollout, 0, 1 << 40)
+    store.close()
+    by_variant = {variant: {} for variant in CLUSTERS}
+    for row in rows:
+        summed = cells.add(by_variant[row.variant], cells.unpack(row.counts))
+        by_variant[row.variant] = summed
+    return by_variant
+
+
+@pytest.mark.parametrize("engine", ["native", "grpcio"])
+def test_rows_count_what_the_upstreams_saw(engine):
+    with running(engine) as stack:
+        stack.canary("weights", "chat-model", "canary=50")
+        statuses = asyncio.run(traffic(stack.envoy.url))
+        assert statuses == {200: 2 * len(USERS), 503: FAILS}
+        seen = {cluster: list(reader.new()) for cluster, reader in stack.logs.items()}
+        settle(stack, sum(statuses.values()))
+        rows = rows_of(stack)
+    for variant, cluster in CLUSTERS.items():
+        row, requests = rows[variant], seen[cluster]
+        failed = [one for one in requests if one.path == "/1000"]
+        assert row[cells.STARTED] == row[cells.COMPLETED] == len(requests)
+        assert row[cells.ERRORS] == row[cells.HTTP_CLASS + 5] == len(failed)
+        assert row[cells.HTTP_CLASS + 2] == len(requests) - len(failed)
+        assert row[cells.UNITS] == len({one.user for one in requests})
+        assert row[cells.UNIT_ERRORS] == len({one.user for one in failed})
+        assert sum(cells.histogram(row)) == len(requests)
+        assert sum(cells.histogram(row, cells.UNIT_DURATION)) == row[cells.UNITS]
+
+
+def settle(stack, requests):
+    """Wait until the sidecar was told of every request, and told it on."""
+
+    def told():
+        said = " ".join(stack.canary("status").output.split())
+        return f"outcomes_taken {requests}," in said and "outcomes_waiting 0" in said
+
+    wait_until("every outcome is told", told, alive=[stack.children["sidecar"]])
