@@ -42,9 +42,11 @@ sc_str check_read(const char *folder, const char *name)
   return (sc_str){bytes, (size_t)size};
 }
 
+static const int64_t now_s = 1700000000;
+
 int check_answer(const sc_table *table, sc_str message, sc_scratch *scratch, sc_str *out)
 {
-  return sc_answer(table, message, scratch, out);
+  return sc_answer(table, message, now_s, scratch, out);
 }
 
 static sc_str answer_of(const sc_table *table, sc_str message)
