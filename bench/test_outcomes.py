@@ -1,8 +1,8 @@
 """An access log entry becomes a row, timed by pytest-benchmark (`make bench`).
 
 One message holds 40 entries, as Envoy's 16 KiB buffer does; figures are of a whole message, the
-call from Python included. The peer is official protobuf (upb), decoding only the fields that a row needs
-and counting them in a Counter; beside it the specification, on envoy-data-plane's messages.
+call from Python included. The peer is official protobuf (upb), decoding only the fields that a row
+needs and counting them in a Counter; beside it the specification, on envoy-data-plane's messages.
 """
 
 import subprocess

@@ -230,8 +230,9 @@ cdef class Table:
 
 # In the order of sc_rows_count.
 _COUNTS = (
-    "taken", "malformed_messages", "malformed", "intermediate", "undecided", "too_old",
-    "future", "unknown_version", "unknown_rollout", "unknown_variant", "crowded", "overrun", "units_forgotten",
+    "taken", "malformed_messages", "malformed", "intermediate", "undecided", "too_old", "future",
+    "unknown_version", "unknown_rollout", "unknown_variant", "crowded", "overrun",
+    "units_forgotten",
 )
 
 

@@ -51,6 +51,7 @@ def finding(
         margin=guardrail.margin.value if guardrail.margin else None,
         evidence=float(evidence.money.sum()),
         weight=guardrail.weight,
+        per=guardrail.per,
         baseline_count=evidence.totals[0],
         candidate_count=evidence.totals[1],
         looks=evidence.looks,

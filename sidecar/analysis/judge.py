@@ -1,8 +1,9 @@
 """The guard of one rollout: give it blocks as they come, ask it at any time.
 
 It never looks at a clock: `now_s` (Unix time) is an argument. Looking more often changes nothing
-but the time of the answer. Its whole memory is `to_state()`, from which another process goes on
-exactly where this one stopped.
+but the time of the answer. Its whole memory is `state.dump`, from which another process goes on
+exactly where this one stopped. One judge watches one candidate through all steps of one launch; a
+launch that begins anew needs a new one.
 """
 
 import math
@@ -19,6 +20,9 @@ from sidecar.analysis.guardrails import Guardrail, GuardrailError
 from sidecar.analysis.ledger import AHEAD_S, Ledger, Refusal, Update
 from sidecar.analysis.verdict import Answer, Finding, Verdict, Why
 
+# A silence of so many usual gaps is no chance: one in 20,000.
+_GAPS = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -26,9 +30,10 @@ class Policy:
 
     alpha: the chance of a false rollback in the whole life of a launch. minimum: of what each
     guardrail counts, how much each arm needs before "healthy" is said; harm may be found before.
-    stale_s: older news than this is no news. horizon: by how many of the candidate's requests it
-    will be decided whether errors are shown to be within their margins ("passed"), with the chance
-    `alpha` of passing what is not; None: nobody asks for that proof.
+    stale_s: older news than this is no news, unless an arm is asked so seldom that the silence
+    may be chance (ten times its usual gap). horizon: by how many of the candidate's requests it is
+    decided whether errors are shown to be within their margins ("passed"), with the chance `alpha`
+    of passing what is not; None: nobody asks for that proof.
     """
 
     alpha: float = 0.01
@@ -202,8 +207,11 @@ class Judge:
             return Why.NO_DATA
         if not all(self.requests):
             return Why.ONE_ARM
-        if not all(-AHEAD_S - 1 <= age <= self.policy.stale_s for age in self._ages(now_s)):
-            return Why.STALE
+        for arm, age_s in enumerate(self._ages(now_s)):
+            gap_s = (self.newest_s[arm] - self.started_s) / self.requests[arm]
+            allowed_s = max(self.policy.stale_s, _GAPS * gap_s)
+            if not -AHEAD_S - 1 <= age_s <= allowed_s:
+                return Why.STALE
         return Why.TOO_FEW if min(self.requests) < self.policy.minimum else None
 
 

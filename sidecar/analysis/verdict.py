@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from sidecar.analysis.guardrails import Per
+
 
 class Answer(StrEnum):
     """HARMFUL stays so: evidence once found is not unfound by a quiet minute."""
@@ -35,8 +37,9 @@ class Interval:
 class Finding:
     """What one guardrail shows.
 
-    baseline, candidate: the rate of errors, or the duration of the quantile in seconds; the
-    baseline's is weighted as the candidate's traffic was, so a ramp does not distort it.
+    baseline, candidate: the rate of errors (with `Per.UNIT` of first errors) per request, or the
+    duration of the quantile in seconds; the baseline's is weighted as the candidate's traffic was,
+    so a ramp does not distort it.
     estimate, interval: candidate minus baseline, or their ratio minus 1 for a relative margin;
     None where nothing was seen. margin: None if only a limit counts. evidence: the e-value, 1 is
     none, 1/alpha is enough alone.
@@ -52,6 +55,7 @@ class Finding:
     margin: float | None
     evidence: float
     weight: float
+    per: Per
     baseline_count: int
     candidate_count: int
     looks: int

@@ -52,7 +52,7 @@ def described(found: Finding) -> str:
     return (
         f"{name} {figure(found.candidate)} against the baseline's {figure(found.baseline)}"
         f" (allowed: {allowed} more; {found.candidate_count:,} against {found.baseline_count:,}"
-        f" counted; evidence {found.evidence:.3g})"
+        f" {found.per}s; evidence {found.evidence:.3g})"
     )
 
 

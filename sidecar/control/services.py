@@ -57,7 +57,7 @@ _CODES: dict[type[CanaryError], grpc.StatusCode] = {
 }
 
 
-_ACTIONS = {
+_ACTIONS: dict[int, Command | Switch] = {
     pb.ACTION_PAUSE: Command.PAUSE,
     pb.ACTION_RESUME: Command.RESUME,
     pb.ACTION_PROMOTE: Command.PROMOTE,

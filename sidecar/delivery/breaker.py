@@ -18,11 +18,12 @@ nothing, and one that decides (to roll back, or to go on all the same) is obeyed
 limit may break anew, on requests that started since. Pure: rows and time are arguments.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from sidecar.routing import HardLimit, Route, Variant, version_of
+from sidecar.routing import HardLimit, Route, version_of
+from sidecar.routing.rules import Segment
 
 METRICS = ("error_rate", "latency")
 
@@ -110,17 +111,38 @@ def _stands(trip: Trip, resource: tuple[str, int] | None) -> bool:
 
 
 def without(route: Route, out: Iterable[str]) -> Route:
-    """Return a route in which these variants have no weight: the baseline has it."""
-    gone = frozenset(out) - {route.variants[0].name}
-    taken = sum(v.weight for v in route.variants if v.name in gone)
-    baseline, *others = route.variants
+    """Return a route in which nobody gets these variants, in no segment and by no override.
+
+    The baseline gets them all. Only who forces a variant with a token still reaches it.
+    """
+    names = [variant.name for variant in route.variants]
+    gone = frozenset(out) - {names[0]}
+    weights = _moved(names, [variant.weight for variant in route.variants], gone)
     return replace(
         route,
-        variants=(
-            replace(baseline, weight=baseline.weight + taken),
-            *(_emptied(v) if v.name in gone else v for v in others),
+        variants=tuple(
+            replace(variant, weight=weight)
+            for variant, weight in zip(route.variants, weights, strict=True)
+        ),
+        segments=tuple(_segment(one, names, gone) for one in route.segments),
+        overrides=tuple(
+            replace(one, variant=names[0]) if one.variant in gone else one
+            for one in route.overrides
         ),
     )
+
+
+def _segment(segment: Segment, names: Sequence[str], gone: frozenset[str]) -> Segment:
+    variant = names[0] if segment.variant in gone else segment.variant
+    return replace(segment, variant=variant, weights=_moved(names, segment.weights, gone))
+
+
+def _moved(names: Sequence[str], weights: Sequence[int], gone: frozenset[str]) -> tuple[int, ...]:
+    """Give the baseline what those who are gone had; no weights stay none."""
+    kept = [0 if name in gone else weight for name, weight in zip(names, weights, strict=False)]
+    if kept:
+        kept[0] += sum(weights) - sum(kept)
+    return tuple(kept)
 
 
 def in_force(routes: Iterable[Route], trips: Trips) -> list[Route]:
@@ -137,7 +159,3 @@ def version(table: str, trips: Trips) -> str:
         return table
     held = {name: ",".join(sorted(t.variant for t in some)) for name, some in trips.items()}
     return version_of({"": table, **held})
-
-
-def _emptied(variant: Variant) -> Variant:
-    return replace(variant, weight=0)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from sidecar.rollout.names import MAX_TEXT_BYTES
 from sidecar.rollout.progress import WEEK_MIN, WHOLE, Step, Window, open_minutes
 from sidecar.rollout.texts import shown
 from sidecar.rollout.tree import Fields, Items, Loc, Parsed, Problem, key_place, place
@@ -21,6 +22,8 @@ _SPEC: Loc = ("spec",)
 _STEPS: Loc = ("spec", "steps")
 _GUARDRAILS: Loc = ("spec", "guardrails")
 _ALWAYS = (1 << WEEK_MIN) - 1
+# "#" and more digits than launches there will ever be.
+_NUMBER_BYTES = 24
 _RATES = {"pp", "%"}
 _TIMES = {"%", "us", "ms", "s"}
 _UNIT = re.compile(r"[a-zA-Z%]*\Z")
@@ -37,6 +40,7 @@ def about_launch(document: Parsed) -> Iterator[Problem]:
     yield from _windows(document)
     yield from _guardrails(document)
     yield from _notifications(document)
+    yield from _salt(document, spec)
 
 
 def _at(value: Any, loc: Loc) -> Any:
@@ -283,3 +287,16 @@ def _notifications(document: Parsed) -> Iterator[Problem]:
                 "names webhook and webhookFile at once" if one else "names no webhook",
                 "write one of webhook and webhookFile in each entry",
             )
+
+
+def _salt(document: Parsed, spec: Fields) -> Iterator[Problem]:
+    """Refuse a salt that leaves no room for the number of a refreshed launch (State.salt)."""
+    salt = spec.get("salt")
+    most = MAX_TEXT_BYTES - _NUMBER_BYTES
+    if spec.get("relaunch") == "refresh" and isinstance(salt, str) and len(salt.encode()) > most:
+        yield _problem(
+            document,
+            ("spec", "salt"),
+            f"is {len(salt.encode())} bytes long, and each launch adds its number",
+            f"use at most {most} bytes, or write relaunch: reuse",
+        )

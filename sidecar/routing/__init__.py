@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sidecar.routing import ruling
+from sidecar.routing import limiting, ruling
 from sidecar.routing._native import Rows, Table, bucket, hash128
 from sidecar.routing.compiling import compile_table, version_of
 from sidecar.routing.route import HardLimit, Route, UnitSource, Variant, by_name
@@ -63,4 +63,5 @@ def route_of(
         layer=ruling.layer(rollout),
         segments=ruling.segments(rollout),
         revision=revision,
+        limits=limiting.limits(rollout),
     )

@@ -147,6 +147,13 @@ def test_a_hold_that_can_end_in_the_window_is_no_mistake(hold):
     assert mistakes(changed("window: {", f"hold: {hold}, window: {{")) == []
 
 
+def test_a_salt_without_room_for_the_number_of_a_launch_is_refused_with_refresh():
+    long = changed("  candidate", f"  salt: {'s' * 1010}\n  candidate")
+    assert mistakes(long) == []
+    [(_, path, message, _)] = mistakes(long.replace("onNotMeasured: hold", "relaunch: refresh"))
+    assert (path, "each launch adds its number" in message) == ("spec.salt", True)
+
+
 def test_guardrails_without_steps_are_refused_because_nothing_would_read_them():
     text = GOOD[: GOOD.index("  steps:")] + GOOD[GOOD.index("  guardrails:") :]
     paths = {path: message for _, path, message, _ in mistakes(text)}
