@@ -1,7 +1,8 @@
 """Builds what pip cannot describe: the native core, the transport and the canary.v1 messages.
 
 CANARY_DEBUG=1 builds with -O0 and assertions, CANARY_SANITIZE=1 with ASan and UBSan,
-CANARY_WERROR=1 turns every C warning into an error (lint does).
+CANARY_WERROR=1 turns every C warning into an error (lint does). CANARY_NO_TRANSPORT=1 leaves the
+native transport out, where there is no nghttp2: the engine `grpcio` is then the only one.
 """
 
 import os
@@ -51,8 +52,9 @@ def pkg_config(package: str, debian: str) -> tuple[list[str], list[str]]:
             for what in ("--cflags", "--libs")
         ]
     except (OSError, subprocess.CalledProcessError):
+        without = "" if package != "libnghttp2" else "; or CANARY_NO_TRANSPORT=1 for grpcio alone"
         raise SystemExit(
-            f"setup.py: {package} is missing: apt-get install {debian} pkg-config"
+            f"setup.py: {package} is missing: apt-get install {debian} pkg-config{without}"
         ) from None
     return found[0], found[1]
 
@@ -106,19 +108,23 @@ def extensions() -> list[Extension]:
     transport = [f"native/sc_{noun}.c" for noun in TRANSPORT]
     every = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c*"))
     core = [path for path in every if path not in transport]
-    return [
-        extension("sidecar.routing._native", "native/core.pyx", core, LIBRARIES),
-        extension(
-            "sidecar.extproc._transport",
-            "native/transport.pyx",
-            every,
-            [*LIBRARIES, ("libnghttp2", "libnghttp2-dev")],
-        ),
-    ]
+    made = [extension("sidecar.routing._native", "native/core.pyx", core, LIBRARIES)]
+    if not flag("CANARY_NO_TRANSPORT"):
+        libraries = [*LIBRARIES, ("libnghttp2", "libnghttp2-dev")]
+        name = "sidecar.extproc._transport"
+        made.append(extension(name, "native/transport.pyx", every, libraries))
+    return made
 
 
 class BuildNative(build_ext):
     """One extension in two languages: each source with the flags of its own."""
+
+    def run(self) -> None:
+        if flag("CANARY_NO_TRANSPORT"):
+            print("setup.py: without the native transport: --engine grpcio is the only one")
+            for earlier in ROOT.glob("sidecar/extproc/_transport*.so"):
+                earlier.unlink()
+        super().run()
 
     def build_extensions(self) -> None:
         compile_one = self.compiler._compile

@@ -3,7 +3,7 @@
 
 #include "sc_conn_inside.h"
 
-enum { KEEP_BUFFER = 4096, MAX_SPARE_CALLS = 1024 };
+enum { MAX_SPARE_CALLS = 1024 };
 
 /* ---- a call's life -------------------------------------------------------------------------- */
 
@@ -65,13 +65,14 @@ void sc_call_del(sc_call *call)
   conn->n_calls--;
   sc_count(&conn->counts->held, 0 - (uint64_t)SC_CONN_CALL_COST);
   sc_conn_release(conn, sc_buf_size(&call->in) + sc_buf_size(&call->out));
+  conn->unsent -= sc_buf_size(&call->out);
   if (conn->n_spare >= MAX_SPARE_CALLS) {
     call_free(call);
     return;
   }
-  sc_buf_reset(&call->in, KEEP_BUFFER);
-  sc_buf_reset(&call->out, KEEP_BUFFER);
-  sc_buf_reset(&call->trace, KEEP_BUFFER);
+  sc_buf_reset(&call->in, SC_KEEP_BUFFER);
+  sc_buf_reset(&call->out, SC_KEEP_BUFFER);
+  sc_buf_reset(&call->trace, SC_KEEP_BUFFER);
   call->next = conn->spare;
   conn->spare = call;
   conn->n_spare++;
@@ -122,7 +123,10 @@ static ssize_t read_reply(nghttp2_session *session, int32_t id, uint8_t *into, s
   if (count > 0) {
     memcpy(into, ready.data, count);
     sc_buf_take(&call->out, count);
+    if (sc_buf_size(&call->out) == 0) sc_buf_reset(&call->out, SC_KEEP_BUFFER);
     sc_conn_release(call->conn, count);
+    call->conn->unsent -= count;
+    call->conn->sent += count;
   }
   if (call->ending && sc_buf_size(&call->out) == 0) {
     nghttp2_nv fields[2];
@@ -167,6 +171,7 @@ int sc_call_reply(sc_call *call, sc_str message)
   sc_buf_append(&call->out, (sc_str){prefix, SC_PREFIX});
   sc_buf_append(&call->out, message);
   sc_conn_hold(call->conn, SC_PREFIX + message.len);
+  call->conn->unsent += SC_PREFIX + message.len;
   sc_count(&call->conn->counts->replies, 1);
   call->replied = true;
   return respond(call);

@@ -140,6 +140,7 @@ static int take_data(sc_call *call, sc_str bytes)
   if (call->ending) bytes = (sc_str){NULL, 0};
   if (kept) {
     sc_buf_take(&call->in, before - bytes.len);
+    if (sc_buf_size(&call->in) == 0) sc_buf_reset(&call->in, SC_KEEP_BUFFER);
     sc_conn_release(conn, before - bytes.len);
     return 0;
   }
@@ -342,3 +343,7 @@ bool sc_conn_done(const sc_conn *conn)
 bool sc_conn_greeted(const sc_conn *conn) { return conn->greeted; }
 
 size_t sc_conn_calls(const sc_conn *conn) { return conn->n_calls; }
+
+size_t sc_conn_unsent(const sc_conn *conn) { return conn->unsent; }
+
+uint64_t sc_conn_sent(const sc_conn *conn) { return conn->sent; }

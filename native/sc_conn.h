@@ -65,4 +65,8 @@ bool sc_conn_greeted(const sc_conn *conn);
 
 size_t sc_conn_calls(const sc_conn *conn);
 
+/* Bytes of replies that wait for room in the peer's windows, and how many ever went out. */
+size_t sc_conn_unsent(const sc_conn *conn);
+uint64_t sc_conn_sent(const sc_conn *conn);
+
 #endif

@@ -5,7 +5,7 @@
 #include "sc_conn.h"
 #include "sc_mem.h"
 
-enum { SC_PREFIX = 5, SC_TRACEPARENT = 55 };
+enum { SC_PREFIX = 5, SC_TRACEPARENT = 55, SC_KEEP_BUFFER = 4096 };
 
 struct sc_call {
   sc_conn *conn;
@@ -30,7 +30,8 @@ struct sc_conn {
   sc_conn_counts *counts;
   sc_call *calls, *spare;
   size_t n_calls, n_spare;
-  size_t held;
+  size_t held, unsent; /* all that calls hold; the replies among it */
+  uint64_t sent;       /* bytes of replies */
   uint64_t now_ns;
   uint64_t reset_tokens_ns; /* a token bucket, in nanoseconds of refill */
   bool greeted, draining, parting, failed; /* parting: the last GOAWAY is said, or the connection is broken off */

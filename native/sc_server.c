@@ -9,7 +9,7 @@
 
 /* ---- new connections ------------------------------------------------------------------------ */
 
-enum { ACCEPT_AT_ONCE = 64 };
+enum { ACCEPT_AT_ONCE = 64, GREETING_MS = 10000, STALL_MS = 20000 };
 
 static void hand_over(sc_server *server, sc_worker *acceptor, int fd)
 {
@@ -66,6 +66,8 @@ int sc_server_new(sc_server **out, const sc_server_options *options)
   if (!server) return SC_ERR_NOMEM;
   memset(server, 0, sizeof *server + options->n_threads * sizeof(sc_worker *));
   server->options = *options;
+  if (options->greeting_ms == 0) server->options.greeting_ms = GREETING_MS;
+  if (options->stall_ms == 0) server->options.stall_ms = STALL_MS;
   server->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
   int rv = 0;
   for (size_t i = 0; rv == 0 && i < options->n_threads; i++) rv = sc_worker_new(server, i);

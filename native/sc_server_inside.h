@@ -15,6 +15,7 @@ typedef struct sc_peer {
   sc_conn *conn;
   sc_buf out;
   uint64_t since_ns; /* it was opened, wrote something, or began to wait */
+  uint64_t sent, moved_ns; /* how much of the replies went out, and when it was last seen to grow */
   int fd;
   bool writing; /* waits for the socket to take more, and reads nothing meanwhile */
   bool leaving; /* everything is said: only the peer's end of it is awaited */
@@ -39,6 +40,7 @@ typedef struct {
   sc_conn_counts conns;
   uint64_t wakeups, connections, rejected, stalled;
   uint64_t tick_ns;
+  int tick_ms;
   uint8_t input[SC_READ_BYTES];
 } sc_worker;
 

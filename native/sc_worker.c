@@ -14,8 +14,8 @@
 #include "sc_als.h"
 #include "sc_server_inside.h"
 
-enum { WRITE_BYTES = 64 << 10, KEEP_OUTPUT = 64 << 10, MAX_EVENTS = 64, TICK_MS = 1000 };
-static const uint64_t greeting_ns = UINT64_C(10000000000), stall_ns = UINT64_C(20000000000), leave_ns = UINT64_C(2000000000);
+enum { WRITE_BYTES = 64 << 10, KEEP_OUTPUT = 64 << 10, MAX_EVENTS = 64, TICK_MS = 1000, LEAVE_MS = 2000 };
+static const uint64_t ms = 1000000;
 
 static uint64_t now_ns(void)
 {
@@ -105,7 +105,7 @@ static void adopt(sc_worker *w, int fd)
   sc_peer *p = calloc(1, sizeof *p);
   if (!p || sc_conn_new(&p->conn, &w->options, &w->conns) < 0) goto fail;
   p->fd = fd;
-  p->since_ns = w->tick_ns;
+  p->since_ns = p->moved_ns = w->tick_ns;
   if (!w->server->options.trusted) set_options(fd);
   struct epoll_event event = {.events = EPOLLIN, .data.ptr = p};
   if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) < 0) goto fail;
@@ -175,14 +175,23 @@ static void obey(sc_worker *w)
   flush_all(w);
 }
 
-static bool is_overdue(const sc_worker *w, const sc_peer *p)
+static bool is_overdue(const sc_worker *w, sc_peer *p)
 {
+  const sc_server_options *options = &w->server->options;
   uint64_t age = w->tick_ns - p->since_ns;
-  if (p->leaving) return age > leave_ns;
-  return (!sc_conn_greeted(p->conn) && age > greeting_ns) || (p->writing && age > stall_ns);
+  if (p->leaving) return age > LEAVE_MS * ms;
+  if (sc_conn_unsent(p->conn) == 0 || sc_conn_sent(p->conn) != p->sent) {
+    p->sent = sc_conn_sent(p->conn);
+    p->moved_ns = w->tick_ns;
+  }
+  bool late = !sc_conn_greeted(p->conn) && age > options->greeting_ms * ms;
+  bool socket_full = p->writing && age > options->stall_ms * ms;
+  bool windows_full = w->tick_ns - p->moved_ns > options->stall_ms * ms;
+  return late || socket_full || windows_full;
 }
 
-/* Peers that never greet, that take nothing of what they asked for, or that do not close. */
+/* Peers that never greet, that take nothing of what they asked for (their socket or their windows stay full), or that do
+ * not close. */
 static void tick(sc_worker *w)
 {
   if (w->closed_door && !w->drained) open_door(w, true);
@@ -216,7 +225,7 @@ static void *work(void *argument)
   struct epoll_event events[MAX_EVENTS];
   w->tick_ns = now_ns();
   while (!sc_flag(&w->server->stopping)) {
-    int n = epoll_wait(w->epoll, events, MAX_EVENTS, TICK_MS);
+    int n = epoll_wait(w->epoll, events, MAX_EVENTS, w->tick_ms);
     if (n > 0) sc_count(&w->wakeups, 1);
     /* A peer is deleted only by its own event or by the worker's, which epoll gives once each:
      * the worker's comes last, so that none of the others is stale. */
@@ -229,7 +238,7 @@ static void *work(void *argument)
     }
     if (woken) obey(w);
     uint64_t now = now_ns();
-    if (now - w->tick_ns > UINT64_C(1000000) * TICK_MS) {
+    if (now - w->tick_ns > (uint64_t)w->tick_ms * ms) {
       w->tick_ns = now;
       tick(w);
     }
@@ -265,6 +274,9 @@ int sc_worker_new(sc_server *server, size_t number)
   server->workers[number] = w;
   w->server = server;
   w->number = number;
+  uint32_t shortest = server->options.greeting_ms < server->options.stall_ms ? server->options.greeting_ms
+                                                                             : server->options.stall_ms;
+  w->tick_ms = shortest < 2 * TICK_MS ? (int)(shortest / 2 + 1) : TICK_MS;
   w->epoll = epoll_create1(EPOLL_CLOEXEC);
   w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   pthread_mutex_init(&w->lock, NULL);
