@@ -32,6 +32,7 @@ from sidecar.control.backoff import Backoff
 from sidecar.control.client import Client
 from sidecar.control.doors import Door
 from sidecar.control.driving import Driver, Judge, no_judgements
+from sidecar.control.force_keys import ForceKeys
 from sidecar.control.guarding import Guard
 from sidecar.control.keeper import Keeper
 from sidecar.control.noting import Notes, launches
@@ -352,6 +353,7 @@ class Sidecar:
             Backoff(SystemRandom()),
             security=settings.security,
             announce=self._outcomes.begin_version,
+            force_keys=ForceKeys(settings.force_keys),
         )
         self._outcomes.guard(self._client)
         self._admin = AdminServer(settings.admin, self._report, self._client)

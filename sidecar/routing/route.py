@@ -5,13 +5,13 @@ both made from Routes. A Route that exists is valid, so nothing behind this door
 (the native loader excepted: it trusts nobody).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
 from sidecar.rollout import names
-from sidecar.routing.rule_checks import RouteError, check_rules
+from sidecar.routing.rule_checks import check_rules
 from sidecar.routing.rule_checks import refuse as _refuse
 from sidecar.routing.rules import Holdout, Layer, Override, Prerequisite, Segment, thresholds
 
@@ -184,39 +184,3 @@ def by_name(routes: Iterable[Route]) -> tuple[Route, ...]:
         if one.name == next_one.name:
             raise _refuse(one.name, "declared twice", "keep one of them")
     return ordered
-
-
-def ranks(routes: Iterable[Route]) -> dict[str, int]:
-    """Number the rollouts so that each stands above all it requires; 0 requires none of them.
-
-    Raises RouteError where rollouts require one another in a circle, or in too long a chain.
-    """
-    requires = {r.name: [one.rollout for one in r.requires] for r in routes}
-    found = {name: 0 for name, others in requires.items() if not others}
-    for name in requires:
-        _rank(name, requires, found, ())
-    return found
-
-
-def _rank(
-    name: str, requires: Mapping[str, list[str]], found: dict[str, int], way: tuple[str, ...]
-) -> int:
-    if name in found or name not in requires:
-        return found.get(name, 0)
-    if name in way:
-        circle = " requires ".join([*way[way.index(name) :], name])
-        raise _refuse(name, f"prerequisites in a circle: {circle}", "remove one of them")
-    if len(way) > names.MAX_CHAIN:
-        raise _too_long(name)
-    found[name] = 1 + max(_rank(one, requires, found, (*way, name)) for one in requires[name])
-    if found[name] > names.MAX_CHAIN:
-        raise _too_long(name)
-    return found[name]
-
-
-def _too_long(name: str) -> RouteError:
-    return _refuse(
-        name,
-        f"more than {names.MAX_CHAIN} rollouts require one another in a row",
-        "require the last ones directly",
-    )

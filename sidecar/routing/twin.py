@@ -6,7 +6,6 @@ same answers to the same requests, bit for bit: tests/property/ and tests/confor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,8 @@ from sidecar.routing.rules import AllOf, Input
 from sidecar.routing.twin_rules import holds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
     from sidecar.routing.force import Key
     from sidecar.routing.route import UnitSource
 
