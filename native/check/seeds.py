@@ -7,8 +7,11 @@ are made from the same strategies as the property tests: what routes learn to sa
 """
 
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -17,11 +20,36 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
 import messages  # noqa: E402
+import ruled  # noqa: E402
 
 from sidecar.routing import Route, UnitSource, Variant, compile_table  # noqa: E402
 
 UNIT = (UnitSource("header", "x-user-id"), UnitSource("cookie", "sid"), UnitSource("client_address"))
 SEEDS = 48
+RULED = 12
+
+
+def drawn(strategy: st.SearchStrategy[Any], take: Callable[[Any], object]) -> None:
+    """Give `take` some of the strategy's values, always the same ones."""
+
+    @settings(max_examples=SEEDS, derandomize=True, database=None, phases=[Phase.generate],
+              suppress_health_check=list(HealthCheck))  # fmt: skip
+    @given(strategy)
+    def each(value: Any) -> None:
+        take(value)
+
+    each()
+
+
+def ruled_routes() -> list[Route]:
+    """Rollouts with rules of every kind that speak on every request."""
+    made: list[Route] = []
+    drawn(ruled.ruled(), made.append)
+    made.sort(key=lambda route: -len(repr(route.segments)))
+    return [
+        replace(route, name=f"ruled-{i:02}", hosts=(), path_prefix="", layer=None)
+        for i, route in enumerate(made[:RULED])
+    ]
 
 
 def fixed_routes() -> list[Route]:
@@ -33,6 +61,7 @@ def fixed_routes() -> list[Route]:
         Route("search", UNIT, b"other", many, hosts=("*.example",)),
         Route("whole", UNIT, b"s", (Variant("only", 1),)),
         *(Route(f"r-{i}", UNIT, b"s", halves, (f"h{i}.example",)) for i in range(50)),
+        *ruled_routes(),
     ]
 
 
@@ -50,31 +79,26 @@ def write(folder: Path, name: str, content: bytes) -> None:
 
 def write_fixed(folder: Path) -> None:
     """The drivers' tables: two versions of the same rollouts."""
-    write(folder, "a.table", compile_table(fixed_routes(), "version-a"))
-    write(folder, "b.table", compile_table(fixed_routes(), "version-b"))
+    routes = fixed_routes()
+    write(folder, "a.table", compile_table(routes, "version-a", ruled.KEYS))
+    write(folder, "b.table", compile_table(routes, "version-b", ruled.KEYS))
     write(folder, "message", fixed_message())
 
 
 def write_seeds(folder: Path, strategy: st.SearchStrategy[bytes]) -> None:
-    """Some of the strategy's bytes, always the same ones."""
+    """Some of the strategy's bytes, each under the name of its digest."""
     for old in folder.glob("made-*"):
         old.unlink()
-
-    @settings(max_examples=SEEDS, derandomize=True, database=None, phases=[Phase.generate],
-              suppress_health_check=list(HealthCheck))  # fmt: skip
-    @given(strategy)
-    def each(content: bytes) -> None:
-        write(folder, f"made-{sha256(content).hexdigest()[:12]}", content)
-
-    each()
+    drawn(strategy, lambda b: write(folder, f"made-{sha256(b).hexdigest()[:12]}", b))
 
 
 def main(fixed: str, corpus: str | None = None) -> None:
     """Write the folders."""
     write_fixed(Path(fixed))
     if corpus:
-        write_seeds(Path(corpus) / "table", messages.TABLES.map(lambda r: compile_table(r, "v")))
-        write_seeds(Path(corpus) / "codec", messages.REQUESTS)
+        tables = ruled.ruled_tables().map(lambda r: compile_table(r, "v", ruled.KEYS))
+        write_seeds(Path(corpus) / "table", tables)
+        write_seeds(Path(corpus) / "codec", ruled.ruled_requests(ruled_routes()[:2]))
 
 
 if __name__ == "__main__":
