@@ -1,4 +1,4 @@
-"""The door to native/check: C programs and a library that are built when a test first wants them."""
+"""The door to native/check: C programs and a library, built when a test first wants them."""
 
 import ctypes
 import functools

@@ -2,8 +2,8 @@
 
     python native/check/record.py tests/corpus/conn
 
-A socket between the two copies every byte on its way. Each connection becomes one input of fuzz_conn.c (two bytes of
-options, then the peer's words), once as it was and once in the options' other corners.
+A socket between the two copies every byte on its way. Each connection becomes one input
+of fuzz_conn.c (two bytes of options, then the peer's words) for each of some options.
 """
 
 import json

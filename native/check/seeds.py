@@ -2,8 +2,9 @@
 
     python native/check/seeds.py build/check/fixed tests/corpus
 
-The first folder gets the tables and the message of the drivers; the second one, if it is given, the fuzzers' seeds, which
-are made from the same strategies as the property tests: what routes learn to say, the seeds say with them.
+The first folder gets the tables and the message of the drivers; the second one, if it is given,
+the fuzzers' seeds, which are made from the same strategies as the property tests: what routes
+learn to say, the seeds say with them.
 """
 
 import sys
@@ -24,7 +25,11 @@ import ruled  # noqa: E402
 
 from sidecar.routing import Route, UnitSource, Variant, compile_table  # noqa: E402
 
-UNIT = (UnitSource("header", "x-user-id"), UnitSource("cookie", "sid"), UnitSource("client_address"))
+UNIT = (
+    UnitSource("header", "x-user-id"),
+    UnitSource("cookie", "sid"),
+    UnitSource("client_address"),
+)
 SEEDS = 48
 RULED = 12
 
@@ -73,6 +78,7 @@ def fixed_message() -> bytes:
 
 
 def write(folder: Path, name: str, content: bytes) -> None:
+    """Write one file, its folder first."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
 

@@ -1,4 +1,4 @@
-"""What the C programs of native/check show in seconds; the long runs are make sanitize, fuzz and soak."""
+"""What the C programs of native/check show in seconds; make sanitize, fuzz, soak run longer."""
 
 import re
 
@@ -9,10 +9,8 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def test_every_stored_input_of_the_fuzzers_passes_under_the_sanitizers():
-    counted = dict(
-        (name, int(count))
-        for count, name in re.findall(r"(\d+) inputs of .*/(\w+)", make("replay"))
-    )
+    said = re.findall(r"(\d+) inputs of .*/(\w+)", make("replay"))
+    counted = {name: int(count) for count, name in said}
     stored = {
         folder.name: len(list(folder.iterdir())) for folder in (ROOT / "tests" / "corpus").iterdir()
     }

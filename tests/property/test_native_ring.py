@@ -1,4 +1,4 @@
-"""The ring of samples is a bounded queue: what it holds comes out whole and in order, what found no room is counted."""
+"""The ring of samples is a bounded queue: whole, in order, and what found no room is counted."""
 
 import ctypes
 from collections import deque

@@ -1,4 +1,4 @@
-"""The native sampling decides as the OpenTelemetry SDK's samplers do, whatever the caller says of its trace."""
+"""The native sampling decides as the OpenTelemetry SDK's samplers do, whatever a caller says."""
 
 import ctypes
 
@@ -67,7 +67,8 @@ def test_the_sdk_decides_the_same_for_the_same_caller(text, rate, everything, fo
 
 
 def test_a_ratio_takes_that_share_of_the_traces_that_begin_here():
-    sampling, span, random = Sampling(True, True, False, 2**64 // 10), SpanContext(), ctypes.c_uint64(7)
+    sampling = Sampling(True, True, False, 2**64 // 10)
+    span, random = SpanContext(), ctypes.c_uint64(7)
     arguments = (ctypes.byref(sampling), Str(None, 0), ctypes.byref(random), ctypes.byref(span))
     taken = sum(door().sc_sampling_decide(*arguments) for _ in range(20_000))
     # Six standard deviations of a binomial, with a fixed seed.
