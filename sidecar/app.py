@@ -58,6 +58,8 @@ _SETTLE_MS = 100
 _REREAD_MS = 5_000
 _RETRY_S = 1.0
 _JUDGE_EVERY_S = 1.0
+# Three times as long as a row may rise: clocks differ, and a restarted guard reads back.
+_OUTCOMES_KEPT_S = 3_600
 _SWITCH_S = 0.0005
 _log = logging.getLogger(__name__)
 
@@ -160,6 +162,15 @@ class Controller:
         async with asyncio.TaskGroup() as both:
             both.create_task(driver.run())
             both.create_task(self._follow())
+            both.create_task(_lasting(self._sum_up))
+
+    async def _sum_up(self) -> None:
+        """Make hours of the outcomes that cannot rise any more, and that no test looks at."""
+        assert self._outcomes
+        while True:
+            before = int(time.time()) - _OUTCOMES_KEPT_S
+            await self._counting(functools.partial(self._outcomes.compact, before))
+            await asyncio.sleep(_OUTCOMES_KEPT_S / 4)
 
     async def _follow(self) -> None:
         """Follow the folder, whatever becomes of it."""
