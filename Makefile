@@ -8,10 +8,10 @@ NATIVE := $(wildcard native/*) $(wildcard protos/canary/v1/*) setup.py pyproject
 T ?=
 BENCH ?=
 
-.PHONY: $(shell awk -F: '/^[a-z-]+:.*\#\# /{print $$1}' Makefile)
+.PHONY: $(shell awk -F: '/^[a-z0-9-]+:.*\#\# /{print $$1}' Makefile)
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## install what is missing: system packages (root or sudo), then .venv from deploy/constraints.txt
 $(STAMP): .ci/bootstrap deploy/constraints.txt pyproject.toml
@@ -28,6 +28,20 @@ demo: build  ## watch a real Envoy move users 5 -> 50 -> 0 % with no restart (KE
 
 test: build  ## run the tests, against a real Envoy (T="-k name" narrows)
 	@$(PY) -m pytest $(T)
+
+h2spec: build  ## HTTP/2's own test cases (h2spec, fetched by Go) against the native engine
+	@command -v build/go/bin/h2spec >/dev/null || GOPATH="$(CURDIR)/build/go" GOFLAGS=-modcacherw \
+	  go install github.com/summerwind/h2spec/cmd/h2spec@latest
+	@$(PY) tests/conformance/h2spec.py build/go/bin
+
+wheel: build  ## a wheel in dist/ that brings nghttp2, RE2 and OpenSSL along: to install it takes no compiler
+	@rm -rf build/wheel build/lib* build/bdist*
+	@$(PY) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/wheel .
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" auditwheel repair --wheel-dir dist build/wheel/*.whl
+	@rm -rf build/lib* build/bdist*
+
+wheel-check: wheel  ## install that wheel in a clean environment, without compiler or libraries, and be answered
+	@.ci/wheel-check dist/*.whl
 
 lint: build  ## ruff, mypy --strict, import-linter, cython-lint, and our C with every warning an error
 	@$(PY) -m ruff check .

@@ -121,7 +121,7 @@ class BuildNative(build_ext):
 
     def run(self) -> None:
         if flag("CANARY_NO_TRANSPORT"):
-            print("setup.py: without the native transport: --engine grpcio is the only one")
+            self.warn("without the native transport: --engine grpcio is the only one")
             for earlier in ROOT.glob("sidecar/extproc/_transport*.so"):
                 earlier.unlink()
         super().run()

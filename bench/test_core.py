@@ -115,9 +115,7 @@ def ruled(*segments: Segment, **rules: Any) -> Route:
 def missing(number: int, *operators: Operator) -> Segment:
     """Return a segment of one condition per operator, of which none matches; all are looked at."""
     checks = tuple(
-        Check(
-            Input("header", (f"x-header-{(3 * number + at) % 17}",)), operator, (b"another value",)
-        )
+        Check(Input("header", (f"x-header-{(3 * number + at) % 17}",)), operator, (b"another",))
         for at, operator in enumerate(operators)
     )
     return Segment(f"s{number}", (AnyOf(checks),), weights=(1, 1))

@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import SystemRandom
 from typing import Protocol, TypeVar
@@ -57,6 +57,8 @@ _SETTLE_MS = 100
 # What the watch cannot see (a link to a file elsewhere, a folder that comes back) is found so.
 _REREAD_MS = 5_000
 _RETRY_S = 1.0
+# What a controller that crashed did not come to tell, people are told within this time.
+_STILL_NEWS = timedelta(hours=1)
 _JUDGE_EVERY_S = 1.0
 # Three times as long as a row may rise: clocks differ, and a restarted guard reads back.
 _OUTCOMES_KEPT_S = 3_600
@@ -121,7 +123,9 @@ class Controller:
             raise ConfigError(f"{self._folder}: no such folder", remedy="name the rollouts' folder")
         self._store = await self._blocking(functools.partial(Store, self._settings.database))
         self._webhooks = Webhooks()
-        self._notifier = Notifier(self._webhooks.ask)
+        self._notifier = Notifier(self._webhooks.ask, self._told)
+        since = datetime.now(UTC) - _STILL_NEWS
+        untold = await self._blocking(functools.partial(self._store.untold, since))
         self._keeper = Keeper(self._store, self._server.publish, self._blocking, self._observe)
         await self._keeper.adopt(await asyncio.to_thread(self._documents.scan))
         self._outcomes = await self._counting(lambda: Outcomes(self._settings.outcomes_database))
@@ -129,6 +133,7 @@ class Controller:
         await self._server.start(
             service, receiving.Inbox(self._keep_outcomes, tripped=self._tripped)
         )
+        self._notifier.catch_up(untold, self._keeper.states)
         await self._serve_http(self._keeper)
         for door in self._server.doors:
             said = {"address": door.address, "protection": door.protection}
@@ -257,6 +262,7 @@ class Controller:
         except CanaryError as error:
             said = {"rollout": trip.rollout, "node": trip.node, "because": error.args[0]}
             _log.warning("a sidecar's trip changes nothing here", extra=said)
+        self._notifier.catch_up(untold, self._keeper.states)
 
     async def _keep_outcomes(self, rows: Sequence[receiving.Received]) -> None:
         assert self._outcomes

@@ -1,12 +1,13 @@
 """A native server on a socket of its own, and peers that say exactly what a test wants said.
 
-`Peer` is a raw HTTP/2 client: it builds frames by hyperframe, sends whatever it is told to, right or
-wrong, and keeps what came back by stream. Nothing here waits longer than DEADLINE_S.
+`Peer` is a raw HTTP/2 client: it builds frames by hyperframe, sends whatever it is told to, right
+or wrong, and keeps what came back by stream. Nothing here waits longer than DEADLINE_S.
 """
 
 import contextlib
 import json
 import re
+import resource
 import select
 import shutil
 import socket
@@ -44,7 +45,7 @@ ANSWER = TABLE.answer(MESSAGE)
 
 
 def block(path=PATH, method="POST", content_type="application/grpc", extra=()):
-    """A header block that leaves nothing in HPACK's table, so that it may be sent again and again."""
+    """A header block that leaves nothing in HPACK's table: it may be sent again and again."""
     fields = [(":method", method), (":scheme", "http"), (":path", path), (":authority", "canary")]
     fields += [("content-type", content_type)] if content_type else []
     fields += [("te", "trailers"), *extra]
@@ -251,8 +252,12 @@ class Place:
     def connect(self, *, manners=True):
         """A connection that has said nothing yet."""
         connected = socket.socket(socket.AF_UNIX if self.kind == "unix" else socket.AF_INET)
-        # Without a time-out: on a Unix socket whose backlog is full it would fail instead of waiting.
-        connected.connect(self.address)
+        # Without a time-out: on a Unix socket with a full backlog it would fail, not wait.
+        try:
+            connected.connect(self.address)
+        except OSError:
+            connected.close()
+            raise
         return Peer(connected, manners=manners)
 
     def greeted(self, **values):
@@ -263,7 +268,9 @@ class Place:
 def serving(kind="unix", *, table=TABLE, threads=1, greeting_ms=0, stall_ms=0):
     """A native server in this process. Yields (server, place)."""
     place = Place(kind)
-    server = Server(place.listen().detach(), threads, kind == "unix", None, None, greeting_ms, stall_ms)
+    server = Server(
+        place.listen().detach(), threads, kind == "unix", None, None, greeting_ms, stall_ms
+    )
     try:
         if table:
             server.swap(table)
@@ -326,14 +333,12 @@ def main():
     kind, *numbers = sys.argv[1:]
     listener, greeting_ms, stall_ms, descriptors = map(int, numbers)
     if descriptors:
-        import resource
-
         resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
     server = Server(listener, 1, kind == "unix", None, None, greeting_ms, stall_ms)
     server.swap(TABLE)
     server.set_serving(True)
     for _ in sys.stdin:
-        print(json.dumps(server.counters()), flush=True)
+        print(json.dumps(server.counters()), flush=True)  # noqa: T201
     server.close()
 
 

@@ -24,7 +24,7 @@ from sidecar.control.conversation import Refusal
 from sidecar.control.dialling import Dialler
 from sidecar.control.following import Holdings, OutOfStepError
 from sidecar.control.force_keys import ForceKeys
-from sidecar.control.offload import LARGE_BYTES, MANY, off_loop_if
+from sidecar.control.offload import LARGE_BYTES, MANY, give_memory_back, off_loop_if
 from sidecar.delivery import breaker
 from sidecar.errors import CanaryError
 from sidecar.routing import Route, Table, compile_table
@@ -252,6 +252,8 @@ class Client:
             self._unsaved.clear()
             if await asyncio.to_thread(self._save):
                 again.reset()
+                if len(self._held.resources) > MANY:
+                    await asyncio.to_thread(give_memory_back)
             else:
                 self._unsaved.set()
                 await asyncio.sleep(again.next_s())
@@ -303,9 +305,9 @@ def _revisions(holdings: Holdings) -> dict[str, tuple[str, int]]:
 def _since(
     before: Mapping[str, tuple[Route, float]], routes: Iterable[Route]
 ) -> dict[str, tuple[Route, float]]:
-    """Pair each route with the moment from which it has been in force unchanged."""
+    """Pair each route with limits with the moment from which it has been in force unchanged."""
     now_s = time.time()
-    known = ((route, before.get(route.name)) for route in routes)
+    known = ((route, before.get(route.name)) for route in routes if route.limits)
     return {r.name: old if old and old[0] == r else (r, now_s) for r, old in known}
 
 

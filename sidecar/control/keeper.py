@@ -254,7 +254,8 @@ def _resources(states: Iterable[State]) -> dict[str, Resource | None]:
 
 def _route(state: State) -> Route:
     """Make the route; a launch that refreshes its cohort has a salt of its own."""
-    route = route_of(state.document.rollout, state.in_force, state.revision, killed=state.killed)
+    out = state.baseline_for_all
+    route = route_of(state.document.rollout, state.in_force, state.revision, killed=out)
     salt = state.salt.encode()
     return route if salt == route.salt else replace(route, salt=salt)
 

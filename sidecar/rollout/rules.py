@@ -293,6 +293,6 @@ def canonical(spec: Any) -> dict[str, Any]:
     Only what is said, so that a document without rules keeps the generation it always had.
     """
     said: dict[str, Any] = spec.model_dump(
-        mode="json", by_alias=True, exclude_unset=True, include=FIELDS
+        mode="json", by_alias=True, exclude_defaults=True, include=FIELDS
     )
     return {field: value for field, value in said.items() if value}

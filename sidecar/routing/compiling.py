@@ -53,10 +53,10 @@ def compile_table(routes: Iterable[routes_.Route], version: str, keys: Sequence[
 
 # A change touches few of the routes: the others keep their bytes.
 def _rollout(route: routes_.Route) -> bytes:
-    if "bytes" not in route.made:
-        route.made["bytes"] = b"".join(_parts(route))
-    made: bytes = route.made["bytes"]
-    return made
+    if route.table_bytes is None:
+        route.remember(table_bytes=b"".join(_parts(route)))
+    assert route.table_bytes is not None
+    return route.table_bytes
 
 
 def _parts(route: routes_.Route) -> list[bytes]:

@@ -5,7 +5,7 @@ both made from Routes. A Route that exists is valid, so nothing behind this door
 (the native loader excepted: it trusts nobody).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
@@ -80,8 +80,9 @@ class Route:
     revision: int = 0
     limits: tuple[HardLimit, ...] = ()
     thresholds: tuple[int, ...] = field(init=False, repr=False, compare=False)
-    # What others made of this route, once: its bytes in a table, its lists as a dict.
-    made: dict[str, Any] = field(init=False, repr=False, compare=False)
+    # What others made of this route, once; by `remember`. There may be ten thousand of them.
+    table_bytes: bytes | None = field(init=False, repr=False, compare=False)
+    by_unit: Mapping[bytes, str] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -91,7 +92,12 @@ class Route:
         check_rules(self)
         _check_limits(self)
         object.__setattr__(self, "thresholds", thresholds(tuple(v.weight for v in self.variants)))
-        object.__setattr__(self, "made", {})
+        self.remember(table_bytes=None, by_unit=None)
+
+    def remember(self, **made: Any) -> None:
+        """Keep what was made of this route: its bytes in a table, or its lists as a dict."""
+        for name, value in made.items():
+            object.__setattr__(self, name, value)
 
 
 def _check_name(name: str) -> None:

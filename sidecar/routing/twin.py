@@ -163,11 +163,11 @@ def _hash(salt: bytes, unit: bytes) -> tuple[int, int]:
 
 def listed(route: Route) -> Mapping[bytes, str]:
     """Return the units that are named: each with its variant, "" for those excluded."""
-    if "listed" not in route.made:
+    if route.by_unit is None:
         lists = {unit: one.variant for one in route.overrides for unit in one.units}
-        route.made["listed"] = lists | dict.fromkeys(route.excluded, "")
-    found: dict[bytes, str] = route.made["listed"]
-    return found
+        route.remember(by_unit=lists | dict.fromkeys(route.excluded, ""))
+    assert route.by_unit is not None
+    return route.by_unit
 
 
 # ---- match ---------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Twin, grpcio and native engine give the same bytes to the same requests, over their own wires.
 
-The requests: what a real Envoy sent (recorded/, made by record.py), and whatever hypothesis invents.
+The requests: what a real Envoy sent (recorded/, made by record.py), and what hypothesis invents.
 """
 
 import asyncio

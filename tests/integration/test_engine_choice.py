@@ -1,4 +1,4 @@
-"""Which engine runs is what was asked for, and is said; one that cannot run is never replaced in silence."""
+"""The engine that runs is the one asked for, and is named; none is replaced in silence."""
 
 import shutil
 import sys
@@ -40,7 +40,9 @@ def output(work, *words, status=0, **env):
         return child.log.read_text()
 
 
-def test_native_asked_for_where_it_was_not_built_is_refused_with_the_remedy(without_transport, work):
+def test_native_asked_for_where_it_was_not_built_is_refused_with_the_remedy(
+    without_transport, work
+):
     said = output(work, "sidecar", status=1, PYTHONPATH=str(without_transport))
     assert "the engine 'native' is not available: it was built without its transport" in said
     assert "libnghttp2-dev" in said

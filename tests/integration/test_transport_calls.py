@@ -6,6 +6,7 @@ Spoken by a raw HTTP/2 client, so that every frame is the test's own.
 import contextlib
 import os
 import socket
+from pathlib import Path
 
 import pytest
 from envoy_data_plane.envoy.service.ext_proc import v3 as ext_proc
@@ -259,9 +260,9 @@ def test_replies_wait_for_the_window_and_then_come_whole(served):
 
 def server_end_of(peer):
     """The server runs in this process, so its end of a connection is one of our descriptors."""
-    for entry in os.listdir("/proc/self/fd"):
+    for entry in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            copy = socket.socket(fileno=os.dup(int(entry)))
+            copy = socket.socket(fileno=os.dup(int(entry.name)))
             with contextlib.suppress(OSError):
                 if copy.getpeername() == peer.socket.getsockname():
                     return copy

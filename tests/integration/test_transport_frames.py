@@ -1,7 +1,7 @@
 """What HTTP/2 asks of streams, windows and frames, put to a gRPC call.
 
-h2spec (`make h2spec`) puts most of it to a server of web pages; these are the questions whose answer
-needs a call that is open, or a body.
+h2spec (`make h2spec`) puts most of it to a server of web pages; these are the questions whose
+answer needs a call that is open, or a body.
 """
 
 import pytest
@@ -46,7 +46,7 @@ def goes_on(peer, number=101):
     return peer.answers(number) == [ANSWER]
 
 
-# An endpoint may take a stream error for one of the connection (RFC 9113 5.4.2); nghttp2 does so here.
+# An endpoint may take a stream error for one of the connection (RFC 9113 5.4.2); nghttp2 does.
 def test_data_after_the_end_of_a_stream_ends_the_connection(narrow):
     narrow.send(*call(1, MESSAGE, end=True), data(1, b"more"))
     assert narrow.goaway().error_code == STREAM_CLOSED
