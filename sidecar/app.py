@@ -248,6 +248,10 @@ class Controller:
         assert self._store
         return await self._blocking(functools.partial(self._store.events, rollout, newest))
 
+    async def _told(self, rollout: str, revision: int) -> None:
+        assert self._store
+        await self._blocking(functools.partial(self._store.mark_told, rollout, revision))
+
     def _tripped(self, trip: receiving.Trip) -> None:
         task = asyncio.create_task(self._roll_back(trip))
         self._tripping.add(task)
@@ -262,7 +266,6 @@ class Controller:
         except CanaryError as error:
             said = {"rollout": trip.rollout, "node": trip.node, "because": error.args[0]}
             _log.warning("a sidecar's trip changes nothing here", extra=said)
-        self._notifier.catch_up(untold, self._keeper.states)
 
     async def _keep_outcomes(self, rows: Sequence[receiving.Received]) -> None:
         assert self._outcomes
