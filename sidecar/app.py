@@ -131,7 +131,10 @@ class Controller:
         self._outcomes = await self._counting(lambda: Outcomes(self._settings.outcomes_database))
         service = RolloutService(self._keeper, lambda: self._server.sidecars, self._history)
         await self._server.start(
-            service, receiving.Inbox(self._keep_outcomes, tripped=self._tripped)
+            service,
+            receiving.Inbox(
+                self._keep_outcomes, tripped=self._tripped, hurried=self._keeper.judging
+            ),
         )
         self._notifier.catch_up(untold, self._keeper.states)
         await self._serve_http(self._keeper)
@@ -303,7 +306,7 @@ class _Outcomes:
         """Give the engine somewhere to put the access log, before it listens."""
         try:
             self._recorder = await asyncio.to_thread(
-                Recorder, self._folder, self._engine.decisions, self._rose
+                Recorder, self._folder, self._engine.decisions, self._rose, self._hurried
             )
         except CanaryError as error:
             _log.error("outcomes are not recorded", extra={"error": error})
@@ -347,6 +350,9 @@ class _Outcomes:
     def trips(self) -> Sequence[outcomes_pb2.Trip]:
         """Return the variants that this sidecar holds out."""
         return self._guard.trips() if self._guard else ()
+
+    def _hurried(self) -> bool:
+        return self._reporter.hurried or bool(self._guard and self._guard.watched)
 
     def _rose(self, rows: list[Row]) -> None:
         if self._guard:
