@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -31,8 +31,9 @@ from sidecar.control import documents, messages, receiving, services, wire
 from sidecar.control.backoff import Backoff
 from sidecar.control.client import Client
 from sidecar.control.doors import Door
-from sidecar.control.driving import Driver, Judge, no_judgements
+from sidecar.control.driving import Driver
 from sidecar.control.guarding import Guard
+from sidecar.control.judging import Jury
 from sidecar.control.keeper import Keeper
 from sidecar.control.noting import Notes, launches
 from sidecar.control.pb import control_pb2 as pb
@@ -40,7 +41,7 @@ from sidecar.control.pb import outcomes_pb2
 from sidecar.control.reporting import Reporter
 from sidecar.control.server import Server
 from sidecar.control.services import AdminServer, RolloutService
-from sidecar.delivery import Change, Event, State
+from sidecar.delivery import Change, Event, Judgement, State
 from sidecar.errors import CanaryError
 from sidecar.outcomes.recording import Recorder
 from sidecar.outcomes.spool import Row
@@ -96,12 +97,12 @@ class Controller:
         self._outcomes: Outcomes | None = None
         self._keeper: Keeper | None = None
         self._stamp: object = None
-        # The guard's seat: whoever measures is put here before `run`.
-        self.judge: Judge = no_judgements
         self._webhooks: Webhooks | None = None
         self._notifier: Notifier | None = None
         self._http: web.Server | None = None
         self._notes = Notes(onlooker.event)
+        self._driver: Driver | None = None
+        self._jury: Jury | None = None
         onlooker.measure_controller(
             telemetry.ControllerSources(
                 self._current_and_behind,
@@ -122,7 +123,13 @@ class Controller:
         await self._keeper.adopt(await asyncio.to_thread(self._documents.scan))
         self._outcomes = await self._counting(lambda: Outcomes(self._settings.outcomes_database))
         service = RolloutService(self._keeper, lambda: self._server.sidecars, self._history)
-        await self._server.start(service, receiving.Inbox(self._keep_outcomes))
+        self._jury = Jury(self._keeper, self._outcomes, self._counting, self._act)
+        self._driver = Driver(
+            self._keeper, self._jury.judge, self._webhooks.ask, heard=self._notes.judged
+        )
+        inbox = receiving.Inbox(self._keep_outcomes, self._jury.arrived, self._jury.tripped)
+        self._keeper.trips = inbox.trips
+        await self._server.start(service, inbox)
         await self._serve_http(self._keeper)
         for door in self._server.doors:
             said = {"address": door.address, "protection": door.protection}
@@ -150,12 +157,16 @@ class Controller:
 
     async def run(self) -> None:
         """Follow the folder and drive the launches."""
-        assert self._keeper
-        assert self._webhooks
-        driver = Driver(self._keeper, self.judge, self._webhooks.ask, heard=self._notes.judged)
-        async with asyncio.TaskGroup() as both:
-            both.create_task(driver.run())
-            both.create_task(self._follow())
+        assert self._driver
+        assert self._jury
+        async with asyncio.TaskGroup() as parts:
+            for run in (self._driver.run, self._jury.run, self._follow):
+                parts.create_task(run())
+
+    async def _act(self, words: Mapping[str, Judgement]) -> None:
+        """Act on harm at once."""
+        assert self._driver
+        await self._driver.hear(words)
 
     async def _follow(self) -> None:
         """Follow the folder, whatever becomes of it."""
@@ -194,6 +205,8 @@ class Controller:
             await self._webhooks.close()
         if self._store:
             await self._blocking(self._store.close)
+        if self._jury:
+            await self._jury.close()
         if self._outcomes:
             await self._counting(self._outcomes.close)
         self._writer.shutdown()
