@@ -44,8 +44,8 @@ class Answers:
     rows: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
 
     def take(self, row: Row, arm: int, answered: int, now_s: float) -> None:
-        """Count a row's answers, once."""
-        if row.second < int(self.since_s):
+        """Count a row's answers, once; the second in which the step began is not all its own."""
+        if row.second <= int(self.since_s):
             return
         key = row.epoch, row.number
         known = self.rows.get(key, (0, 0))[1]
