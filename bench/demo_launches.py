@@ -30,7 +30,7 @@ spec:
   match: {{pathPrefix: /}}
   unit: [{{header: x-user-id}}, {{cookie: session}}]
   variants: [{{name: stable, weight: 100}}, {{name: canary, weight: 0}}]
-  steps: [{{weight: 5, hold: 3s}}, {{weight: 25, hold: 2s}}, {{weight: 50, hold: 2s}}, {{weight: 100}}]
+  steps: [{{weight: 5, hold: 3s}}, {{weight: 50, hold: 3s}}, {{weight: 100}}]
   guardrails:
     - {{metric: error_rate, maxIncrease: 0.5pp}}
     - {{metric: latency_p99, maxIncrease: 100ms}}
@@ -41,7 +41,7 @@ PATIENCE = "40s"
 # The last request on the candidate must come so soon after the decision.
 SETTLED_MS = 1000.0
 # How long nothing more may come.
-QUIET_S = 2.0
+QUIET_S = 1.5
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,11 @@ class Launches:
         self._start_load()
         path.write_text(DOCUMENT)
         courses = [self._course(GOOD)]
+        self._stack.canary("rollback", NAME, "--why", "the next versions are deployed")
         for version in BAD:
+            # Nobody is on the candidate now.
             version.mood.write(self._log(CANARY))
+            self._drain()
             self._stack.canary("launch", NAME, "--why", version.title)
             courses.append(self._course(version))
             Mood().write(self._log(CANARY))
@@ -137,7 +140,7 @@ class Launches:
         return _table([(one.version, one.took()) for one in courses[1:]])
 
     def _course(self, version: Version) -> Course:
-        self._say(f"\n{version.title} is launched: 5 -> 25 -> 50 -> 100 %, if the guard lets it")
+        self._say(f"\n{version.title} is launched: 5 -> 50 -> 100 %, if the guard lets it")
         before = self._stack.envoy.stats()
         course = Course(version)
         self._follow(course, version)
