@@ -1,5 +1,7 @@
 """Rows become blocks: whole, both arms of one moment, and only what chance decided."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +12,10 @@ from sidecar.control import cohorts
 from sidecar.control.watching import Watch
 
 NOW = 1_000_000.5
-TERMS = "guardrails: [{metric: error_rate, maxIncrease: 0.5pp}, {metric: latency_p99, maxIncrease: 20%}]"
+TERMS = (
+    "guardrails: [{metric: error_rate, maxIncrease: 0.5pp},"
+    " {metric: latency_p99, maxIncrease: 20%}]"
+)
 FAST = cells.DURATION + edges.bucket(10_000)
 
 
@@ -30,9 +35,14 @@ def row(second=1_000_001, variant="canary", segment="weight", number=1, seen=1, 
     )
 
 
+STEPS = "[{weight: 5}, {weight: 100}]"
+
+
 @pytest.fixture
 def watch():
-    return Watch(declared("chat", "[{weight: 5}, {weight: 100}]", TERMS), 0, NOW)
+    state = declared("chat", STEPS, TERMS)
+    began = datetime.fromtimestamp(NOW, UTC)
+    return Watch(replace(state, progress=replace(state.progress, began=began)), 0, NOW)
 
 
 def test_both_arms_of_a_second_are_one_block_though_they_come_apart(watch):
@@ -47,7 +57,8 @@ def test_both_arms_of_a_second_are_one_block_though_they_come_apart(watch):
 
 
 def test_a_row_that_rises_replaces_itself_and_one_that_comes_twice_changes_nothing(watch):
-    first, risen = row(STARTED=4, COMPLETED=1, UNITS=1), row(seen=2, STARTED=4, COMPLETED=4, UNITS=4)
+    first = row(STARTED=4, COMPLETED=1, UNITS=1)
+    risen = row(seen=2, STARTED=4, COMPLETED=4, UNITS=4)
     for one in (first, risen, risen):
         watch.take([one], {}, NOW + 1)
     assert watch.judge.requests == [0, 4]
@@ -89,7 +100,7 @@ def test_segments_and_lives_and_tables_are_strata_of_their_own(watch):
 
 def test_durations_are_left_out_where_nobody_asks_for_them():
     errors_only = "guardrails: [{metric: error_rate, maxIncrease: 0.5pp}]"
-    watch = Watch(declared("chat", "[{weight: 5}, {weight: 100}]", errors_only), 0, NOW)
+    watch = Watch(declared("chat", STEPS, errors_only), 0, NOW)
     one = row(STARTED=3, COMPLETED=3)
     pairs = [(one, cells.unpack(one.counts))]
     [block] = cohorts.blocks(pairs, watch.judge, watch.arms, {})
