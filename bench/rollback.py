@@ -5,11 +5,11 @@
 Real Envoy, controller and sidecar as processes of their own, healthy traffic all the while. For
 each rollback so many people meet errors in one moment that the first look must find harm. The clock
 starts when the sidecar has taken the first of those entries from Envoy, and stops at the last
-request in the candidate's own log. Then another launch begins. The sidecar's own counter is asked all
-the time; the clock starts with the last question, after the first bad answer at the client, whose
-answer surely knew nothing of it: no entry that decides can have come earlier. Beside it stands the
-time from that first bad answer, which holds Envoy's own flush as well. The second half is
-`bench.rollback_fleet`.
+request in the candidate's own log. Then another launch begins. The sidecar's own counter is asked
+all the time; the clock starts with the last question, after the first bad answer at the client,
+whose answer surely knew nothing of it: no entry that decides can have come earlier. Beside it
+stands the time from that first bad answer, which holds Envoy's own flush as well. The second half
+is `bench.rollback_fleet`.
 """
 
 import argparse
@@ -147,7 +147,7 @@ class Course:
 
         def well() -> bool:
             progress = self._standing()
-            return progress.step == 1 and progress.judgement.verdict == "healthy"
+            return bool(progress.step == 1 and progress.judgement.verdict == "healthy")
 
         wait_until("a healthy candidate", well, 30.0, list(self._stack.children.values()))
 
@@ -201,7 +201,7 @@ def main() -> int:
     with as_command():
         one = measure(rollbacks, target)
         show("the sidecar's receipt of the deciding entries -> last request on the candidate", one)
-        fleet = rollback_fleet.measure(sidecars, target)
+        fleet = rollback_fleet.measure(sidecars)
         show("errors reported by simulated sidecars -> every sidecar has the new weights", fleet)
     (target / "rollback.json").write_text(json.dumps({"one": one, "fleet": fleet}, indent=1) + "\n")
     late = one["last_request_p99_ms"] > LIMIT_MS or fleet["all_switched_ms"] > fleet["limit_ms"]

@@ -3,13 +3,15 @@
     python -m bench.rollback_fleet SIDECARS WORK      (one process of simulated sidecars)
 
 Every simulated sidecar has a control stream and an outcome stream of its own, over real gRPC, and
-sends two rows a second (either arm) like a sidecar under traffic. After `CALM_S` the candidate fails
-everywhere. Measured: from the controller's decision, by its history, to the last sidecar that has
-the table of it; the controller's memory at its highest, by the kernel.
+sends two rows a second (either arm) like a sidecar under traffic. After `CALM_S` the candidate
+fails everywhere. Measured: from the controller's decision, by its history, to the last sidecar that
+has the table of it; the controller's memory at its highest, by the kernel.
 """
 
 import asyncio
 import json
+import secrets
+import shutil
 import sys
 import time
 from collections.abc import Iterable
@@ -41,6 +43,7 @@ spec:
 CALM_S = 60.0
 LIMIT_MS, LIMIT_MB = 1000.0, 300.0
 DURATION = cells.DURATION + edges.bucket(20_000)
+_Stream = grpc.aio.StreamStreamCall[bytes, bytes]
 UNIT_DURATION = cells.UNIT_DURATION + edges.bucket(20_000)
 
 
@@ -56,10 +59,10 @@ class Simulated:
 
     async def follow(self, channel: grpc.aio.Channel) -> None:
         """Take every table and confirm it."""
-        stream = channel.stream_stream(envelopes.METHOD)()
+        stream: _Stream = channel.stream_stream(envelopes.METHOD)()
         hello = envelopes.Request(node=f"n{self._number}", subscribe=(envelopes.WILDCARD,))
         await stream.write(envelopes.pack_request(hello))
-        while (data := await stream.read()) is not grpc.aio.EOF:
+        while isinstance(data := await stream.read(), bytes):
             now_ns = time.time_ns()
             response = envelopes.unpack_response(data)
             self.version = response.table_version
@@ -68,7 +71,7 @@ class Simulated:
 
     async def report(self, channel: grpc.aio.Channel, failing: asyncio.Event) -> None:
         """Send both rows of every second, at a moment of its own within it."""
-        stream = channel.stream_stream(REPORT)()
+        stream: _Stream = channel.stream_stream(REPORT)()
         while True:
             now_s = time.time()
             await asyncio.sleep(1 + self._number % 100 / 100 - now_s % 1)
@@ -120,23 +123,22 @@ async def simulate(count: int, work: Path) -> None:
         await asyncio.sleep(CALM_S)
         (work / "calm").write_text(str(sum(one.acknowledged for one in fleet)))
         failing.set()
-        while not (work / "over").exists():
+        while not (work / "over").exists():  # noqa: ASYNC110 - another process says so
             await asyncio.sleep(0.1)
         tables = [[(version, at) for version, at in one.tables.items()] for one in fleet]
-        (work / "tables.json").write_text(json.dumps(tables))
+        draft = work / "tables.draft"
+        draft.write_text(json.dumps(tables))
+        draft.replace(work / "tables.json")
         for task in running:
             task.cancel()
 
 
-def measure(count: int, folder: Path) -> dict[str, Any]:
+def measure(count: int) -> dict[str, Any]:
     """Run controller and sidecars; return the figures."""
-    work = ROOT / "build" / "lab" / f"fleet-{count}"
-    (work / "rollouts").mkdir(parents=True, exist_ok=True)
-    for stale in ("calm", "over", "tables.json"):
-        (work / stale).unlink(missing_ok=True)
+    work = ROOT / "build" / "lab" / f"fleet-{secrets.token_hex(3)}"
+    (work / "rollouts").mkdir(parents=True)
     (work / "rollouts" / f"{NAME}.yaml").write_text(DOCUMENT)
-    state = work / f"state-{time.time_ns()}"
-    env = {"CANARY_RUN_DIR": str(work / "run"), "CANARY_STATE_DIR": str(state)}
+    env = {"CANARY_RUN_DIR": str(work / "run"), "CANARY_STATE_DIR": str(work / "state")}
     control = f"unix://{work}/run/control.sock"
     (work / "run").mkdir(exist_ok=True)
     canary = [*installed_canary(), "controller", str(work / "rollouts")]
@@ -159,9 +161,14 @@ def measure(count: int, folder: Path) -> dict[str, Any]:
             memory_mb = _most_memory_mb(controller.pid)
             (work / "over").touch()
             path = work / "tables.json"
-            tables = wait_until("the tables", lambda: path.exists() and path.read_text(), 30.0, alive)
+            tables = wait_until(
+                "the tables", lambda: path.read_text() if path.exists() else None, 30.0, alive
+            )
     decided_ns = int(event.at.ToDatetime(UTC).timestamp() * 1e9)
-    switched = sorted((dict(one).get(version, 2**62) - decided_ns) / 1e6 for one in json.loads(tables))
+    switched = sorted(
+        (dict(one).get(version, 2**62) - decided_ns) / 1e6 for one in json.loads(tables)
+    )
+    shutil.rmtree(work)
     return {
         "sidecars": count,
         "rows_kept_per_s": round(int((work / "calm").read_text()) / CALM_S),

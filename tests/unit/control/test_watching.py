@@ -26,7 +26,7 @@ def watched(state=None):
     return Watch(state or launch(), 0, BEGAN_S)
 
 
-def second(number, errors=0, answered=True, candidate=20):
+def second(number, errors=0, *, answered=True, candidate=20):
     """Both rows of a second after the beginning; people are all strangers."""
     at = int(BEGAN_S) + number
 
