@@ -8,10 +8,10 @@ NATIVE := $(wildcard native/*) $(wildcard protos/canary/v1/*) setup.py pyproject
 T ?=
 BENCH ?=
 
-.PHONY: $(shell awk -F: '/^[a-z-]+:.*\#\# /{print $$1}' Makefile)
+.PHONY: $(shell awk -F: '/^[a-z0-9-]+:.*\#\# /{print $$1}' Makefile)
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## install what is missing: system packages (root or sudo), then .venv from deploy/constraints.txt
 $(STAMP): .ci/bootstrap deploy/constraints.txt pyproject.toml
@@ -29,17 +29,41 @@ demo: build  ## watch a real Envoy move users with no restart, and bad versions 
 test: build  ## run the tests, against a real Envoy (T="-k name" narrows)
 	@$(PY) -m pytest $(T)
 
+h2spec: build  ## HTTP/2's own test cases (h2spec, fetched by Go) against the native engine
+	@command -v build/go/bin/h2spec >/dev/null || GOPATH="$(CURDIR)/build/go" GOFLAGS=-modcacherw \
+	  go install github.com/summerwind/h2spec/cmd/h2spec@latest
+	@$(PY) tests/conformance/h2spec.py build/go/bin
+
+wheel: build  ## a wheel in dist/ that brings nghttp2, RE2 and OpenSSL along: to install it takes no compiler
+	@rm -rf build/wheel build/lib* build/bdist*
+	@$(PY) -m pip wheel --quiet --no-build-isolation --no-deps --wheel-dir build/wheel .
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" auditwheel repair --wheel-dir dist build/wheel/*.whl
+	@rm -rf build/lib* build/bdist*
+
+wheel-check: wheel  ## install that wheel in a clean environment, without compiler or libraries, and be answered
+	@.ci/wheel-check dist/*.whl
+
 lint: build  ## ruff, mypy --strict, import-linter, cython-lint, and our C with every warning an error
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-logo
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint native
-	@$(CC) -std=c11 -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror -O2 -fsyntax-only native/sc_*.c bench/contenders/floor/floor.c
+	@$(CC) -std=c11 -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror -O2 -fsyntax-only \
+	  -Inative -DFIXED='""' native/sc_*.c native/check/*.c bench/contenders/floor/floor.c
 
 fmt: build  ## format the Python code
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format .
+
+sanitize: build  ## our C without Python under ASan, UBSan and TSan: races (one seeded), hostile peers, failing allocations
+	@$(MAKE) --no-print-directory -C native/check sanitize
+
+fuzz: build  ## libFuzzer on codec, table loader and transport (SECONDS=600 each)
+	@$(MAKE) --no-print-directory -C native/check fuzz $(if $(SECONDS),FUZZ_SECONDS=$(SECONDS))
+
+soak: build  ## resident memory over a million requests with a swap every 100 ms (REQUESTS=1000000)
+	@$(MAKE) --no-print-directory -C native/check soak
 
 bench: build  ## core, peers and propagation, results under build/bench/ (QUICK=1: a look, no figures)
 	@$(MAKE) --no-print-directory --keep-going -j1 bench-core bench-peers bench-propagation

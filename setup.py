@@ -1,13 +1,15 @@
 """Builds what pip cannot describe: the native core, the transport and the canary.v1 messages.
 
 CANARY_DEBUG=1 builds with -O0 and assertions, CANARY_SANITIZE=1 with ASan and UBSan,
-CANARY_WERROR=1 turns every C warning into an error (lint does).
+CANARY_WERROR=1 turns every C warning into an error (lint does). CANARY_NO_TRANSPORT=1 leaves the
+native transport out, where there is no nghttp2: the engine `grpcio` is then the only one.
 """
 
 import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -51,8 +53,9 @@ def pkg_config(package: str, debian: str) -> tuple[list[str], list[str]]:
             for what in ("--cflags", "--libs")
         ]
     except (OSError, subprocess.CalledProcessError):
+        without = "" if package != "libnghttp2" else "; or CANARY_NO_TRANSPORT=1 for grpcio alone"
         raise SystemExit(
-            f"setup.py: {package} is missing: apt-get install {debian} pkg-config"
+            f"setup.py: {package} is missing: apt-get install {debian} pkg-config{without}"
         ) from None
     return found[0], found[1]
 
@@ -65,7 +68,9 @@ def flags() -> tuple[list[str], list[str]]:
     if flag("CANARY_DEBUG"):
         compile_flags += ["-O0", "-g", "-UNDEBUG"]
     else:
-        compile_flags += ["-O2"]
+        # Many small files: what is called across them is inlined all the same.
+        compile_flags += ["-O2", "-flto=auto", "-fvisibility=hidden"]
+        link_flags += ["-O2", "-flto=auto"]
     if flag("CANARY_SANITIZE"):
         sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g"]
         compile_flags += sanitize
@@ -95,7 +100,10 @@ def extension(
 # Of the core: regular expressions, and the HMAC of force tokens.
 LIBRARIES = [("re2", "libre2-dev"), ("libcrypto", "libssl-dev")]
 # What the transport adds to the core; whatever else stands in native/ is the core.
-TRANSPORT = ["als", "buf", "conn", "edition", "extproc", "health", "ring", "sampling", "server"]
+TRANSPORT = [
+    *["als", "buf", "call", "conn", "edition", "extproc", "health", "mem", "ring", "sampling"],
+    *["server", "worker"],
+]
 
 
 def extensions() -> list[Extension]:
@@ -103,28 +111,33 @@ def extensions() -> list[Extension]:
     transport = [f"native/sc_{noun}.c" for noun in TRANSPORT]
     every = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c*"))
     core = [path for path in every if path not in transport]
-    return [
-        extension("sidecar.routing._native", "native/core.pyx", core, LIBRARIES),
-        extension(
-            "sidecar.extproc._transport",
-            "native/transport.pyx",
-            every,
-            [*LIBRARIES, ("libnghttp2", "libnghttp2-dev")],
-        ),
-    ]
+    made = [extension("sidecar.routing._native", "native/core.pyx", core, LIBRARIES)]
+    if not flag("CANARY_NO_TRANSPORT"):
+        libraries = [*LIBRARIES, ("libnghttp2", "libnghttp2-dev")]
+        name = "sidecar.extproc._transport"
+        made.append(extension(name, "native/transport.pyx", every, libraries))
+    return made
 
 
 class BuildNative(build_ext):
     """One extension in two languages: each source with the flags of its own."""
 
+    def run(self) -> None:
+        if flag("CANARY_NO_TRANSPORT"):
+            self.warn("without the native transport: --engine grpcio is the only one")
+            for earlier in ROOT.glob("sidecar/extproc/_transport*.so"):
+                earlier.unlink()
+        super().run()
+
     def build_extensions(self) -> None:
-        compile_one = self.compiler._compile
+        compile_one = self.compiler._compile  # noqa: SLF001 - setuptools has no other way
 
-        def by_language(obj, src, ext, cc_args, extra, pp_opts):  # noqa: PLR0913 - setuptools' own
-            flags = CXX_ONLY if src.endswith(".cc") else C_ONLY
-            compile_one(obj, src, ext, cc_args, [*flags, *extra], pp_opts)
+        def by_language(obj: str, source: str, *rest: Any) -> None:
+            extension, cc_args, extra, *others = rest
+            own = CXX_ONLY if source.endswith(".cc") else C_ONLY
+            compile_one(obj, source, extension, cc_args, [*own, *extra], *others)
 
-        self.compiler._compile = by_language
+        self.compiler._compile = by_language  # noqa: SLF001
         super().build_extensions()
 
 
@@ -136,5 +149,5 @@ setup(
         build_dir="build/cython",
         include_path=["native"],
         compiler_directives={"language_level": 3, "binding": True, "auto_pickle": False},
-    )
+    ),
 )

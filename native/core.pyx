@@ -116,8 +116,7 @@ cdef extern from "sc_rows.h" nogil:
 
 
 # A time after every expiry: who does not say what time it is forces nothing.
-cdef enum:
-    NEVER = 1 << 62
+cdef int64_t NEVER = <int64_t>1 << 62
 
 
 cdef inline sc_str view(bytes data) noexcept:
@@ -188,7 +187,9 @@ cdef class Table:
         cdef const sc_rollout *rollout = sc_table_rollout(self.table, at)
         return sc_decide_slot(rollout, &rollout.split, position, second)
 
-    def decide(self, bytes message not None, int64_t now_s=NEVER) -> list[tuple[str, str, str, int, int]]:
+    def decide(
+        self, bytes message not None, int64_t now_s=NEVER
+    ) -> list[tuple[str, str, str, int, int]]:
         check(sc_request_parse(&self.scratch.request, view(message)), "not a ProcessingRequest")
         if self.scratch.request.kind != SC_MESSAGE_REQUEST_HEADERS:
             return []
@@ -206,6 +207,12 @@ cdef class Table:
                 d.second,
             ))
         return found
+
+    def decide_often(self, bytes message not None, uint32_t times) -> None:
+        check(sc_request_parse(&self.scratch.request, view(message)), "not a ProcessingRequest")
+        cdef uint32_t i
+        for i in range(times):
+            check(sc_answer_decide(self.table, NEVER, &self.scratch), "")
 
     def tally(self) -> dict[tuple[str, str, str], int]:
         counted = {}

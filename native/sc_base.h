@@ -34,14 +34,29 @@ typedef struct {
 
 #define SC_LITERAL(text) ((sc_str){(const uint8_t *)(text), sizeof(text) - 1})
 
-static inline bool sc_str_eq(sc_str a, sc_str b)
+/* Names are short, and a call of memcmp costs more than comparing them: up to 16 bytes are two words, which
+ * may overlap. */
+static inline bool sc_bytes_eq(const uint8_t *a, const uint8_t *b, size_t n)
 {
-  return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+  uint64_t a8, b8, a_end, b_end;
+  if (n < 8) {
+    for (size_t i = 0; i < n; i++)
+      if (a[i] != b[i]) return false;
+    return true;
+  }
+  if (n > 16) return memcmp(a, b, n) == 0;
+  memcpy(&a8, a, 8);
+  memcpy(&b8, b, 8);
+  memcpy(&a_end, a + n - 8, 8);
+  memcpy(&b_end, b + n - 8, 8);
+  return a8 == b8 && a_end == b_end;
 }
+
+static inline bool sc_str_eq(sc_str a, sc_str b) { return a.len == b.len && sc_bytes_eq(a.data, b.data, a.len); }
 
 static inline bool sc_str_starts(sc_str text, sc_str prefix)
 {
-  return text.len >= prefix.len && (prefix.len == 0 || memcmp(text.data, prefix.data, prefix.len) == 0);
+  return text.len >= prefix.len && sc_bytes_eq(text.data, prefix.data, prefix.len);
 }
 
 /* The bytes from `start` to `end` (exclusive) of `text`; both must lie within it. */

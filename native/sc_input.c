@@ -108,22 +108,21 @@ bool sc_input_read(sc_cursor *c, sc_intern *known, uint32_t *number)
 static uint32_t name_hash(sc_str name)
 {
   uint64_t front = 0, back = 0;
-  size_t n = name.len < 8 ? name.len : 8;
-  if (n == 8) {
+  if (name.len >= 8) {
     memcpy(&front, name.data, 8);
     memcpy(&back, name.data + name.len - 8, 8);
   } else {
-    for (size_t i = 0; i < n; i++) front = front << 8 | name.data[i];
+    for (size_t i = 0; i < name.len; i++) front = front << 8 | name.data[i];
   }
   uint64_t mixed = (front ^ name.len) * UINT64_C(0x9e3779b97f4a7c15) ^ back;
   return (uint32_t)((mixed * UINT64_C(0xd6e8feb86659fd93)) >> 32);
 }
 
-static uint32_t *header_slot(const sc_inputs *inputs, sc_str name)
+static sc_header_slot *header_slot(const sc_inputs *inputs, sc_str name)
 {
   for (uint32_t i = name_hash(name);; i++) {
-    uint32_t *slot = &inputs->header_slots[i & inputs->header_mask];
-    if (*slot == 0 || sc_str_eq(inputs->inputs[*slot - 1].names[0], name)) return slot;
+    sc_header_slot *slot = &inputs->header_slots[i & inputs->header_mask];
+    if (slot->number == SC_NONE || sc_str_eq(slot->name, name)) return slot;
   }
 }
 
@@ -142,9 +141,12 @@ bool sc_inputs_load(sc_inputs *inputs, sc_cursor *c, const sc_intern *known)
   inputs->header_slots = sc_arena_get(c->arena, slots, sizeof *inputs->header_slots);
   if (!inputs->inputs || !inputs->header_slots) return !(c->no_memory = true);
   inputs->count = known->count;
-  for (uint32_t i = 0; i < known->count; i++)
-    if (inputs->inputs[i].kind == SC_INPUT_HEADER)
-      *header_slot(inputs, inputs->inputs[i].names[0]) = i + 1;
+  for (uint32_t i = 0; i < slots; i++) inputs->header_slots[i].number = SC_NONE;
+  for (uint32_t i = 0; i < known->count; i++) {
+    if (inputs->inputs[i].kind != SC_INPUT_HEADER) continue;
+    sc_str name = inputs->inputs[i].names[0];
+    *header_slot(inputs, name) = (sc_header_slot){name, i};
+  }
   return true;
 }
 
@@ -160,7 +162,7 @@ void sc_findings_next(sc_findings *f)
 {
   f->stamp++;
   f->n_found = 0;
-  f->headers_read = false;
+  f->headers_read = f->no_memory = false;
 }
 
 static sc_found *add(sc_findings *f)
@@ -245,10 +247,12 @@ static void read_headers(sc_findings *f, const sc_inputs *inputs, const sc_reque
   f->headers_read = true;
   for (size_t i = 0; i < request->n_headers; i++) {
     const sc_header *header = &request->headers[i];
-    uint32_t slot = header->value.len > 0 ? *header_slot(inputs, header->key) : 0;
-    if (slot == 0 || f->answered[slot - 1].stamp == f->stamp) continue;
-    f->answered[slot - 1] = (sc_answered){f->stamp, (uint32_t)f->n_found, 1};
+    if (header->value.len == 0) continue;
+    uint32_t number = header_slot(inputs, header->key)->number;
+    if (number == SC_NONE || f->answered[number].stamp == f->stamp) continue;
+    uint32_t first = (uint32_t)f->n_found;
     add_text(f, header->value);
+    f->answered[number] = (sc_answered){f->stamp, first, (uint32_t)f->n_found - first};
   }
 }
 
@@ -268,19 +272,15 @@ static void answer(sc_findings *f, const sc_input *input, const sc_request *requ
   }
 }
 
-const sc_found *sc_find(sc_findings *f, const sc_inputs *inputs, const sc_request *request,
-                        uint32_t number, uint32_t *count)
+void sc_find_first(sc_findings *f, const sc_inputs *inputs, const sc_request *request, uint32_t number)
 {
   const sc_input *input = &inputs->inputs[number];
   sc_answered *answered = &f->answered[number];
   if (input->kind == SC_INPUT_HEADER && !f->headers_read) read_headers(f, inputs, request);
-  if (answered->stamp != f->stamp) {
-    *answered = (sc_answered){f->stamp, (uint32_t)f->n_found, 0};
-    answer(f, input, request);
-    answered->count = (uint32_t)f->n_found - answered->first;
-  }
-  *count = f->no_memory ? 0 : answered->count;
-  return f->found ? f->found + answered->first : NULL;
+  if (answered->stamp == f->stamp) return;
+  *answered = (sc_answered){f->stamp, (uint32_t)f->n_found, 0};
+  answer(f, input, request);
+  answered->count = (uint32_t)f->n_found - answered->first;
 }
 
 void sc_findings_free(sc_findings *f)

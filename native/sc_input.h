@@ -29,11 +29,16 @@ typedef struct {
   const sc_str *names; /* of metadata: the filter, then the keys; else one or none */
 } sc_input;
 
+typedef struct {
+  sc_str name;
+  uint32_t number; /* SC_NONE: the slot is free */
+} sc_header_slot;
+
 /* The inputs of a table, immutable once it is loaded. Start from zeros. */
 typedef struct {
   sc_input *inputs;
   uint32_t count;
-  uint32_t *header_slots; /* 1 + the number of a header; 0: free */
+  sc_header_slot *header_slots;
   uint32_t header_mask;
 } sc_inputs;
 
@@ -73,10 +78,18 @@ int sc_findings_init(sc_findings *f, const sc_inputs *inputs);
 /* Forgets the last request. */
 void sc_findings_next(sc_findings *f);
 
-/* The values of an input, `*count` of them, none empty; valid until the next call. Without memory
- * there are none, and `no_memory` says so. */
-const sc_found *sc_find(sc_findings *f, const sc_inputs *inputs, const sc_request *request,
-                        uint32_t number, uint32_t *count);
+/* Answers for an input that was not asked for yet. Without memory it has no values, and `no_memory` says so. */
+void sc_find_first(sc_findings *f, const sc_inputs *inputs, const sc_request *request, uint32_t number);
+
+/* The values of an input, `*count` of them, none empty; valid until the next call. */
+static inline const sc_found *sc_find(sc_findings *f, const sc_inputs *inputs, const sc_request *request,
+                                      uint32_t number, uint32_t *count)
+{
+  const sc_answered *answered = &f->answered[number];
+  if (answered->stamp != f->stamp) sc_find_first(f, inputs, request, number);
+  *count = answered->count;
+  return answered->count > 0 ? f->found + answered->first : NULL;
+}
 
 static inline sc_str sc_found_text(const sc_found *found)
 {

@@ -1,5 +1,8 @@
 #include "sc_rule.h"
 
+/* Out of the way of what most conditions are. */
+#define SC_RARE __attribute__((noinline))
+
 static bool ends_with(sc_str text, sc_str end)
 {
   return text.len >= end.len && sc_str_eq(sc_str_slice(text, text.len - end.len, text.len), end);
@@ -24,14 +27,14 @@ static bool within(uint8_t bounds, int low, int high)
 
 static int order(sc_i128 a, sc_i128 b) { return (a > b) - (a < b); }
 
-static bool in_range(const sc_node *node, sc_str value)
+static SC_RARE bool in_range(const sc_node *node, sc_str value)
 {
   sc_i128 x;
   if (!(node->op == SC_OP_NUMBER ? sc_number(value, &x) : sc_date(value, &x))) return false;
   return within(node->bounds, order(x, node->of.range->low), order(x, node->of.range->high));
 }
 
-static bool in_versions(const sc_node *node, sc_str value)
+static SC_RARE bool in_versions(const sc_node *node, sc_str value)
 {
   sc_version x;
   if (!sc_version_read(value, &x)) return false;
@@ -40,7 +43,7 @@ static bool in_versions(const sc_node *node, sc_str value)
                 node->bounds & SC_HIGH ? sc_version_order(&x, &v->high) : 0);
 }
 
-static bool in_networks(const sc_networks *networks, sc_str value)
+static SC_RARE bool in_networks(const sc_networks *networks, sc_str value)
 {
   sc_address address;
   if (!sc_address_read(value, &address)) return false;
@@ -90,7 +93,10 @@ bool sc_holds(const sc_node *node, const sc_parts *parts, const sc_request *requ
   if (node->kind == SC_NODE_TEST) return test(node, parts, request, f);
   if (node->kind == SC_NODE_NOT) return !sc_holds(node->of.nodes, parts, request, f);
   bool all = node->kind == SC_NODE_ALL;
-  for (uint32_t i = 0; i < node->number; i++)
-    if (sc_holds(&node->of.nodes[i], parts, request, f) != all) return !all;
+  for (uint32_t i = 0; i < node->number; i++) {
+    const sc_node *one = &node->of.nodes[i];
+    bool holds = one->kind == SC_NODE_TEST ? test(one, parts, request, f) : sc_holds(one, parts, request, f);
+    if (holds != all) return !all;
+  }
   return all;
 }

@@ -88,6 +88,8 @@ cdef extern from "sc_server.h" nogil:
         int listener
         bint trusted
         sc_sampling sampling
+        uint32_t greeting_ms
+        uint32_t stall_ms
         sc_rows *rows
 
     ctypedef struct sc_server_counts:
@@ -164,7 +166,10 @@ cdef class Server:
     cdef sc_server_counts last  # what was counted, once it is closed
     cdef object rows  # as long as the server, which writes into it
 
-    def __cinit__(self, int listener, size_t threads, bint trusted, sampling, rows=None):
+    def __cinit__(
+        self, int listener, size_t threads, bint trusted, sampling, rows=None,
+        uint32_t greeting_ms=0, uint32_t stall_ms=0,
+    ):
         cdef sc_server_options options
         if not 1 <= threads <= SC_MAX_THREADS:
             raise ValueError(f"1 to {SC_MAX_THREADS} threads")
@@ -174,6 +179,7 @@ cdef class Server:
         self.samples_wanted = sampling is not None
         options.n_threads, options.listener, options.trusted = threads, listener, trusted
         options.sampling = sc_sampling(False, False, False, 0)
+        options.greeting_ms, options.stall_ms = greeting_ms, stall_ms
         self.rows = rows
         options.rows = NULL
         if rows is not None:

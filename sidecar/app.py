@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import SystemRandom
 from typing import Protocol, TypeVar
@@ -32,6 +32,7 @@ from sidecar.control.backoff import Backoff
 from sidecar.control.client import Client
 from sidecar.control.doors import Door
 from sidecar.control.driving import Driver
+from sidecar.control.force_keys import ForceKeys
 from sidecar.control.guarding import Guard
 from sidecar.control.judging import Jury
 from sidecar.control.keeper import Keeper
@@ -41,7 +42,7 @@ from sidecar.control.pb import outcomes_pb2
 from sidecar.control.reporting import Reporter
 from sidecar.control.server import Server
 from sidecar.control.services import AdminServer, RolloutService
-from sidecar.delivery import Change, Event, Judgement, State
+from sidecar.delivery import Change, Command, Event, Judgement, Origin, State
 from sidecar.errors import CanaryError
 from sidecar.outcomes.recording import Recorder
 from sidecar.outcomes.spool import Row
@@ -57,6 +58,8 @@ _SETTLE_MS = 100
 # What the watch cannot see (a link to a file elsewhere, a folder that comes back) is found so.
 _REREAD_MS = 5_000
 _RETRY_S = 1.0
+# What a controller that crashed did not come to tell, people are told within this time.
+_STILL_NEWS = timedelta(hours=1)
 _JUDGE_EVERY_S = 1.0
 _SWITCH_S = 0.0005
 _log = logging.getLogger(__name__)
@@ -95,6 +98,7 @@ class Controller:
         self._counter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outcomes-store")
         self._store: Store | None = None
         self._outcomes: Outcomes | None = None
+        self._tripping: set[asyncio.Task[None]] = set()
         self._keeper: Keeper | None = None
         self._stamp: object = None
         self._webhooks: Webhooks | None = None
@@ -118,7 +122,9 @@ class Controller:
             raise ConfigError(f"{self._folder}: no such folder", remedy="name the rollouts' folder")
         self._store = await self._blocking(functools.partial(Store, self._settings.database))
         self._webhooks = Webhooks()
-        self._notifier = Notifier(self._webhooks.ask)
+        self._notifier = Notifier(self._webhooks.ask, self._told)
+        since = datetime.now(UTC) - _STILL_NEWS
+        untold = await self._blocking(functools.partial(self._store.untold, since))
         self._keeper = Keeper(self._store, self._server.publish, self._blocking, self._observe)
         await self._keeper.adopt(await asyncio.to_thread(self._documents.scan))
         self._outcomes = await self._counting(lambda: Outcomes(self._settings.outcomes_database))
@@ -127,9 +133,12 @@ class Controller:
         self._driver = Driver(
             self._keeper, self._jury.judge, self._webhooks.ask, heard=self._notes.judged
         )
-        inbox = receiving.Inbox(self._keep_outcomes, self._jury.arrived, self._jury.tripped)
+        inbox = receiving.Inbox(
+            self._keep_outcomes, self._jury.arrived, self._tripped, self._keeper.judging
+        )
         self._keeper.trips = inbox.trips
         await self._server.start(service, inbox)
+        self._notifier.catch_up(untold, self._keeper.states)
         await self._serve_http(self._keeper)
         for door in self._server.doors:
             said = {"address": door.address, "protection": door.protection}
@@ -241,6 +250,28 @@ class Controller:
         assert self._store
         return await self._blocking(functools.partial(self._store.events, rollout, newest))
 
+    def _tripped(self, trip: receiving.Trip) -> None:
+        task = asyncio.create_task(self._roll_back(trip))
+        self._tripping.add(task)
+        task.add_done_callback(self._tripping.discard)
+
+    async def _roll_back(self, trip: receiving.Trip) -> None:
+        """Take out everywhere what one sidecar took out, unless somebody has decided since."""
+        assert self._keeper
+        origin = Origin(datetime.now(UTC), f"sidecar {trip.node}", trip.reason)
+        try:
+            await self._keeper.act(trip.rollout, Command.ROLL_BACK, origin, trip.revision)
+        except CanaryError as error:
+            said = {"rollout": trip.rollout, "node": trip.node, "because": error.args[0]}
+            _log.warning("a sidecar's trip changes nothing here", extra=said)
+            # Unless the same launch is still under way: then the guard takes it up.
+            if self._jury:
+                self._jury.tripped(trip)
+
+    async def _told(self, rollout: str, revision: int) -> None:
+        assert self._store
+        await self._blocking(functools.partial(self._store.mark_told, rollout, revision))
+
     async def _keep_outcomes(self, rows: Sequence[receiving.Received]) -> None:
         assert self._outcomes
         await self._counting(functools.partial(self._outcomes.add, rows))
@@ -277,7 +308,7 @@ class _Outcomes:
         """Give the engine somewhere to put the access log, before it listens."""
         try:
             self._recorder = await asyncio.to_thread(
-                Recorder, self._folder, self._engine.decisions, self._rose
+                Recorder, self._folder, self._engine.decisions, self._rose, self._hurried
             )
         except CanaryError as error:
             _log.error("outcomes are not recorded", extra={"error": error})
@@ -322,6 +353,9 @@ class _Outcomes:
         """Return the variants that this sidecar holds out."""
         return self._guard.trips() if self._guard else ()
 
+    def _hurried(self) -> bool:
+        return self._reporter.hurried or bool(self._guard and self._guard.watched)
+
     def _rose(self, rows: list[Row]) -> None:
         if self._guard:
             self._windows.see(rows, self._guard.watched)
@@ -365,6 +399,7 @@ class Sidecar:
             Backoff(SystemRandom()),
             security=settings.security,
             announce=self._outcomes.begin_version,
+            force_keys=ForceKeys(settings.force_keys),
         )
         self._outcomes.guard(self._client)
         self._admin = AdminServer(settings.admin, self._report, self._client)

@@ -92,6 +92,7 @@ class Settings:
     socket_mode: int = 0o600
     security: Security = NO_SECURITY
     http: str = ""
+    force_keys: Path | None = None
 
     @property
     def own_control(self) -> str:
@@ -136,6 +137,7 @@ def settings(  # noqa: PLR0913, PLR0917 - one parameter per flag
     log_format: str | None = None,
     socket_mode: str = "0600",
     http: str | None = None,
+    force_keys: str | None = None,
     **protection: Any,
 ) -> Settings:
     """Take what is given, else the platform's directories and sockets inside the run directory.
@@ -155,6 +157,7 @@ def settings(  # noqa: PLR0913, PLR0917 - one parameter per flag
         socket_mode=int(socket_mode, 8),
         security=security(**protection),
         http=http_address(http) if http else "",
+        force_keys=_path(force_keys),
     )
 
 

@@ -1,6 +1,7 @@
 """Hypothesis strategies for routes with rules, and for requests that their conditions speak of.
 
-Few values, so that rules and requests meet: most conditions hold for some request and not for others.
+Few values, so that rules and requests meet: most conditions hold for some requests and not for
+others.
 """
 
 from dataclasses import replace
@@ -143,7 +144,9 @@ def ruled_tables(draw: st.DrawFn) -> list[Route]:
             else Prerequisite("nobody", ("a",))
             for one in others
         )
-        table.append(replace(route, requires=requires))
+        # Slices of one layer may not overlap: each rollout has a layer of its own.
+        layer = route.layer and replace(route.layer, name=f"{route.layer.name}-{route.name}")
+        table.append(replace(route, requires=requires, layer=layer))
     return table
 
 

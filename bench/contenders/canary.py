@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from bench.contenders.base import TASK, Contender
+from bench.contenders.base import TASK, Contender, Missing
 from bench.lab.process import Child, wait_until
 from bench.lab.stack import installed_canary
+from sidecar import extproc
+from sidecar.errors import CanaryError
 
 # Ten thousand documents take the controller its time to read and store.
 READY_S = 120.0
@@ -27,6 +29,13 @@ class Canary(Contender):
         self._engine = engine
         self._others = rollouts - 1
         self._children: list[Child] = []
+
+    def prepare(self) -> None:
+        """Raise Missing if this installation has not got the engine."""
+        try:
+            extproc.create(self._engine, "127.0.0.1:0")
+        except CanaryError as error:
+            raise Missing(str(error)) from error
 
     def start(self, socket: Path) -> Sequence[int]:
         """Start both; return when the sidecar says that it serves."""

@@ -25,7 +25,7 @@ def run(cell: Cell, launches: int, seconds: int, seed: int) -> int:
     for number, first in enumerate(range(0, launches, cell.batch)):
         size = min(cell.batch, launches - first)
         random = np.random.default_rng([seed, number])
-        judged = ErrorLaunches(size, strata=cell.strata)
+        judged = ErrorLaunches(size)
         for second, news in enumerate(cell.generate(random, size, seconds)):
             judged.look(second + 1.0, news)
         alarms += int((judged.most >= 1 / ALPHA).sum())
@@ -45,8 +45,8 @@ class Slow:
 
 SLOW = (
     Slow("durations, 1 request/s, 5/95", 1.0, 0.05, 60, drifting=False),
-    Slow("durations, 20 requests/s, 5/95, drifting", 20.0, 0.05, 10, drifting=True),
-    Slow("durations, 20 requests/s, 50/50, drifting", 20.0, 0.5, 10, drifting=True),
+    Slow("durations, 20 requests/s, 5/95, drifting", 20.0, 0.05, 60, drifting=True),
+    Slow("durations, 20 requests/s, 50/50, drifting", 20.0, 0.5, 60, drifting=True),
 )
 
 

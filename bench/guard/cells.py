@@ -15,25 +15,31 @@ from bench.guard.launches import Counts, Floats, News
 
 DAY_S = 86_400
 Random = np.random.Generator
-Seconds = Iterator[list[tuple[int, News]]]
+Seconds = Iterator[list[News]]
 Scalar = float | Floats
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Its name, what generates it (random, launches, seconds), and how many strata it has."""
+    """Its name, what generates it (random, launches, seconds), how many launches at once."""
 
     name: str
     generate: Callable[[Random, int, int], Seconds]
-    strata: int = 1
     batch: int = 2_000
 
 
 def draw(random: Random, launches: int, rate: Scalar, share: float, error: Scalar) -> News:
-    """Strangers of one second: every request its own unit, `rate` of them expected."""
-    failed = [random.poisson(rate * part * error, launches) for part in (1 - share, share)]
-    fine = [random.poisson(rate * part * (1 - error), launches) for part in (1 - share, share)]
-    return News(failed[0] + fine[0], failed[1] + fine[1], failed[0], failed[1])
+    """Strangers of one second: every request its own unit, `rate` of them expected.
+
+    One Poisson number for all launches together, dealt out among them, is one for each.
+    """
+    expected = rate * error
+    if not isinstance(expected, float | int):
+        failed = [random.poisson(expected * part) for part in (1 - share, share)]
+        return News(failed[0], failed[1], share)
+    totals = random.poisson([expected * part * launches for part in (1 - share, share)])
+    b, c = (np.bincount(random.integers(0, launches, n), minlength=launches) for n in totals)
+    return News(b, c, share)
 
 
 def constant(rate: float, share: float, error: float = 0.001) -> Callable[..., Seconds]:
@@ -41,7 +47,7 @@ def constant(rate: float, share: float, error: float = 0.001) -> Callable[..., S
 
     def generate(random: Random, launches: int, seconds: int) -> Seconds:
         for _ in range(seconds):
-            yield [(0, draw(random, launches, rate, share, error))]
+            yield [draw(random, launches, rate, share, error)]
 
     return generate
 
@@ -51,7 +57,7 @@ def diurnal(random: Random, launches: int, seconds: int) -> Seconds:
     for second in range(seconds):
         load = 10 ** np.sin(2 * np.pi * second / DAY_S)
         rate = 20 * load**0.5
-        yield [(0, draw(random, launches, rate, 0.05, min(0.001 * load, 0.5)))]
+        yield [draw(random, launches, rate, 0.05, min(0.001 * load, 0.5))]
 
 
 def bursts(random: Random, launches: int, seconds: int) -> Seconds:
@@ -59,7 +65,7 @@ def bursts(random: Random, launches: int, seconds: int) -> Seconds:
     until = np.zeros(launches)
     for second in range(seconds):
         until = np.where(random.random(launches) < 1 / 300, second + 5, until)
-        yield [(0, draw(random, launches, np.where(second < until, 400.0, 20.0), 0.05, 0.002))]
+        yield [draw(random, launches, np.where(second < until, 400.0, 20.0), 0.05, 0.002)]
 
 
 def incidents(random: Random, launches: int, seconds: int) -> Seconds:
@@ -68,7 +74,7 @@ def incidents(random: Random, launches: int, seconds: int) -> Seconds:
     for second in range(seconds):
         until = np.where(random.random(launches) < 1 / 7200, second + 300, until)
         error = np.where(second < until, 0.2, 0.001)
-        yield [(0, draw(random, launches, 50.0, 0.05, error))]
+        yield [draw(random, launches, 50.0, 0.05, error)]
 
 
 def ramp(random: Random, launches: int, seconds: int) -> Seconds:
@@ -77,7 +83,7 @@ def ramp(random: Random, launches: int, seconds: int) -> Seconds:
         step = 4 * second // seconds
         error = 0.005 * (1 + 0.9 * np.sin(2 * np.pi * 3 * second / seconds))
         share = (0.01, 0.05, 0.25, 0.5)[step]
-        yield [(step, draw(random, launches, 50.0, share, error))]
+        yield [draw(random, launches, 50.0, share, error)]
 
 
 def fast_errors(random: Random, launches: int, seconds: int) -> Seconds:
@@ -86,32 +92,25 @@ def fast_errors(random: Random, launches: int, seconds: int) -> Seconds:
         step = 4 * second // seconds
         error = 0.02 if second % 3600 < 600 else 0.002
         share = (0.01, 0.05, 0.25, 0.5)[step]
-        yield [(step, draw(random, launches, 20.0, share, error))]
+        yield [draw(random, launches, 20.0, share, error)]
 
 
 def slow_errors(random: Random, launches: int, seconds: int) -> Seconds:
     """Failures after 10 s, while the share goes down: they still fall on those who started."""
-    late: list[tuple[int, Counts, Counts]] = []
-    nothing = np.zeros(launches, dtype=np.int64)
+    late: list[News] = []
     for second in range(seconds):
-        step = 4 * second // seconds
-        share = (0.5, 0.25, 0.05, 0.01)[step]
-        new = draw(random, launches, 20.0, share, 0.005)
-        late.append((step, new.errors_b, new.errors_c))
-        news = [(step, News(new.units_b, new.units_c, nothing, nothing))]
-        if len(late) > 10:
-            old, errors_b, errors_c = late.pop(0)
-            news.append((old, News(nothing, nothing, errors_b, errors_c)))
-        yield news
+        share = (0.5, 0.25, 0.05, 0.01)[4 * second // seconds]
+        late.append(draw(random, launches, 20.0, share, 0.005))
+        yield [late.pop(0)] if len(late) > 10 else []
 
 
 def three_sidecars(random: Random, launches: int, seconds: int) -> Seconds:
     """Each with its own share, rate and error rate."""
     for _ in range(seconds):
         yield [
-            (0, draw(random, launches, 5.0, 0.01, 0.001)),
-            (1, draw(random, launches, 50.0, 0.05, 0.01)),
-            (2, draw(random, launches, 20.0, 0.25, 0.05)),
+            draw(random, launches, 5.0, 0.01, 0.001),
+            draw(random, launches, 50.0, 0.05, 0.01),
+            draw(random, launches, 20.0, 0.25, 0.05),
         ]
 
 
@@ -131,12 +130,10 @@ def users(storms: float = 1.0) -> Callable[..., Seconds]:
         again = random.exponential(1 / (rate * prone))
         failed = first + np.where(random.random(shape) < prone, 0.0, again)
         columns = [
-            _by_second(np.where(candidate == arm, times, np.inf), seconds)
-            for times in (first, failed)
-            for arm in (False, True)
+            _by_second(np.where(candidate == arm, failed, np.inf), seconds) for arm in (False, True)
         ]
-        for row in zip(*columns, strict=True):
-            yield [(0, News(*(counts.astype(np.int64) for counts in row)))]
+        for failed_b, failed_c in zip(*columns, strict=True):
+            yield [News(failed_b.astype(np.int64), failed_c.astype(np.int64), 0.05)]
 
     return generate
 
@@ -153,8 +150,8 @@ def storms_as_requests(random: Random, launches: int, seconds: int) -> Seconds:
     """What goes wrong where requests are taken as independent: five failures at a time."""
     for _ in range(seconds):
         new = draw(random, launches, 50.0, 0.05, 0.0004)
-        failed = [np.where(e > 0, random.poisson(5.0 * e), 0) for e in (new.errors_b, new.errors_c)]
-        yield [(0, News(new.units_b + failed[0], new.units_c + failed[1], *failed))]
+        b, c = (np.where(e > 0, random.poisson(5.0 * e), 0) for e in (new.errors_b, new.errors_c))
+        yield [News(b, c, 0.05)]
 
 
 CELLS = (
@@ -165,10 +162,10 @@ CELLS = (
     Cell("diurnal x 10", diurnal),
     Cell("bursts x 20", bursts),
     Cell("incidents in both arms", incidents),
-    Cell("ramp 1-5-25-50, drifting", ramp, strata=4),
-    Cell("fast errors, 10 s successes, ramp", fast_errors, strata=4),
-    Cell("slow errors, ramp down", slow_errors, strata=4),
-    Cell("three sidecars of different share", three_sidecars, strata=3),
+    Cell("ramp 1-5-25-50, drifting", ramp),
+    Cell("fast errors, 10 s successes, ramp", fast_errors),
+    Cell("slow errors, ramp down", slow_errors),
+    Cell("three sidecars of different share", three_sidecars),
     Cell("users of unequal weight and proneness", users(), batch=250),
     Cell("retry storms of 10 s, units once", users(storms=5.0), batch=250),
 )

@@ -22,55 +22,72 @@ SAME = Relative(0.0)
 class News:
     """What one stratum adds in one second, an entry for each launch.
 
-    units_*: first seen. errors_*: first failed. exposed: the candidate's started requests, if
-    anything but its units.
+    errors_*: units that failed for the first time. share: the candidate's designed one. exposed:
+    the candidate's started requests, which an absolute margin is about.
     """
 
-    units_b: Counts
-    units_c: Counts
     errors_b: Counts
     errors_c: Counts
+    share: float
     exposed: Counts | None = None
 
 
 class ErrorLaunches:
-    """The error guardrail of many launches that look at the same seconds."""
+    """The error guardrail of many launches that look at the same seconds.
 
-    def __init__(self, launches: int, margin: Margin = SAME, strata: int = 1) -> None:
+    A second without errors (and without an absolute margin) is worth exactly nothing: only what
+    was given out is added, and that is added when the next error comes.
+    """
+
+    def __init__(self, launches: int, margin: Margin = SAME) -> None:
         self.ratio, self.extra = rates.allowance(margin)
-        self.money = np.zeros((launches, len(rates.HARM.tilts)))
-        self.given = 0.0
-        # known[stratum] = started and failed so far: baseline, candidate, baseline, candidate
-        self.known = np.zeros((strata, 4, launches), dtype=np.int64)
-        self.most = np.zeros(launches)
+        self._money = np.zeros((launches, len(rates.HARM.tilts)))
+        self._given = np.zeros(launches)
+        self._now = 0.0
+        self._most = np.zeros(launches)
+        self._all = np.arange(launches)
 
-    def look(self, age_s: float, news: list[tuple[int, News]]) -> None:
+    def look(self, age_s: float, news: list[News]) -> None:
         """Settle one second: the news of each stratum that had any."""
-        given = capital.endowment(age_s)
-        fresh = rates.HARM.shares * (given - self.given)
-        self.given = given
-        factors = np.zeros_like(self.money)
-        for stratum, new in news:
-            self._settle(self.known[stratum], new, factors)
-        self.money = capital.grow(self.money, fresh, factors)
-        np.maximum(self.most, self.money.sum(axis=1), out=self.most)
+        self._now = capital.endowment(age_s)
+        busy = self._all
+        if not self.extra:
+            busy = np.flatnonzero(sum((new.errors_b + new.errors_c for new in news), 0 * busy))
+        if not len(busy):
+            return
+        factors = np.zeros((len(busy), self._money.shape[1]))
+        for new in news:
+            factors += self._factors(new, busy)
+        fresh = self._fresh(busy)
+        before = (self._money[busy] + fresh).sum(axis=1)
+        after = capital.grow(self._money[busy], fresh, factors)
+        self._money[busy] = after
+        self._given[busy] = self._now
+        self._most[busy] = np.maximum(self._most[busy], np.maximum(before, after.sum(axis=1)))
 
-    def _settle(self, known: Counts, new: News, factors: Floats) -> None:
-        known[0] += new.units_b
-        known[1] += new.units_c
-        # Without errors, and without an absolute margin, a second is worth exactly nothing.
-        busy = np.flatnonzero(new.errors_b + new.errors_c) if not self.extra else slice(None)
-        exposed = new.units_c if new.exposed is None else new.exposed
+    @property
+    def money(self) -> Floats:
+        """What each launch has on each bet now: (launches, bets)."""
+        return np.asarray(self._money + self._fresh(self._all))
+
+    @property
+    def most(self) -> Floats:
+        """The most that each launch ever had."""
+        return np.asarray(np.maximum(self._most, self.money.sum(axis=1)))
+
+    def _fresh(self, which: Counts) -> Floats:
+        return np.asarray(rates.HARM.shares * (self._now - self._given[which])[:, None])
+
+    def _factors(self, new: News, busy: Counts) -> Floats:
+        exposed = np.zeros_like(new.errors_c) if new.exposed is None else new.exposed
         draws = rates.Draws(
             errors_b=new.errors_b[busy],
             errors_c=new.errors_c[busy],
-            at_risk_b=np.maximum(known[0] - known[2], new.errors_b)[busy],
-            at_risk_c=np.maximum(known[1] - known[3], new.errors_c)[busy],
+            at_risk_b=np.full(len(busy), 1 - new.share),
+            at_risk_c=np.full(len(busy), new.share),
             exposed=exposed[busy],
         )
-        factors[busy] += rates.log_factors(draws, rates.HARM.tilts, self.ratio, self.extra)
-        known[2] += new.errors_b
-        known[3] += new.errors_c
+        return rates.log_factors(draws, rates.HARM.tilts, self.ratio, self.extra)
 
 
 class DurationLaunches:

@@ -86,23 +86,22 @@ def requests_to_rollback(case: Case, random: Random, launches: int) -> Floats:
     found = np.full(launches, np.inf)
     chunk = max(1, round(two_sample(case) / 150))
     for second in range(100_000):
-        news = strangers(random, launches, chunk / case.share, case)
-        seen += news.units_c
-        judged.look(1.0 + second * 1e-3, [(0, news)])
+        news, exposed = strangers(random, launches, chunk / case.share, case)
+        seen += exposed
+        judged.look(1.0 + second * 1e-3, [news])
         found = np.where((judged.most >= 1 / ALPHA) & np.isinf(found), seen, found)
         if np.isfinite(found).mean() > 0.95:
             break
     return found
 
 
-def strangers(random: Random, launches: int, rate: float, case: Case) -> News:
-    """One look at a harmful candidate."""
-    counts = []
-    for part, error in ((1 - case.share, case.before), (case.share, case.after)):
-        failed = random.poisson(rate * part * error, launches)
-        counts.append((failed + random.poisson(rate * part * (1 - error), launches), failed))
-    (b, failed_b), (c, failed_c) = counts
-    return News(b, c, failed_b, failed_c)
+def strangers(random: Random, launches: int, rate: float, case: Case) -> tuple[News, Counts]:
+    """One look at a harmful candidate, and how many requests it had."""
+    b, c = rate * (1 - case.share), rate * case.share
+    failed_b = random.poisson(b * case.before, launches)
+    failed_c = random.poisson(c * case.after, launches)
+    exposed = failed_c + random.poisson(c * (1 - case.after), launches)
+    return News(failed_b, failed_c, case.share, exposed), exposed
 
 
 def late_harm(random: Random, launches: int, healthy_s: int = 4 * 3600) -> Floats:
@@ -110,12 +109,12 @@ def late_harm(random: Random, launches: int, healthy_s: int = 4 * 3600) -> Float
     harm, fine = Case(0.001, 0.05, 0.05), Case(0.001, 0.001, 0.05)
     judged = ErrorLaunches(launches)
     for second in range(healthy_s):
-        judged.look(second + 1.0, [(0, strangers(random, launches, 1000, fine))])
+        judged.look(second + 1.0, [strangers(random, launches, 1000, fine)[0]])
     found = np.full(launches, np.inf)
     false = judged.most >= 1 / ALPHA
     for second in range(60):
-        news = strangers(random, launches, 1000, harm)
-        judged.look(healthy_s + second + 1.0, [(0, news)])
+        news, _ = strangers(random, launches, 1000, harm)
+        judged.look(healthy_s + second + 1.0, [news])
         now = judged.money.sum(axis=1) >= 1 / ALPHA
         found = np.where(now & np.isinf(found), second + 1.0, found)
     return found[~false]

@@ -5,7 +5,7 @@ both arms, as far as is known) and gives a `Verdict` whenever asked. What is tes
 not seen: docs/analysis.md.
 """
 
-from sidecar.analysis.blocks import Arm, Block, Counts, Stratum
+from sidecar.analysis.blocks import Arm, Block, Counts, Stratum, arm
 from sidecar.analysis.declaring import declared
 from sidecar.analysis.guardrails import (
     Absolute,
@@ -42,6 +42,7 @@ __all__ = [
     "Stratum",
     "Verdict",
     "Why",
+    "arm",
     "declared",
     "dump",
     "load",

@@ -5,13 +5,14 @@ as of the same moment. Only decisions that chance made may be in it (reason `wei
 who was forced, overridden or without a unit would be compared with people unlike them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sidecar.analysis import edges
+from sidecar.analysis import cells, edges
 
 Histogram = NDArray[np.int64]
 # Far above a second of any sidecar, far below where sums of counts lose exactness.
@@ -28,14 +29,26 @@ class Stratum(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Started: at the decision, not at the answer. Errors: of those, so far.
+    """So many; of those so far: errors, and answers by bucket of `edges` (None: not counted).
 
-    latency: how many were answered so far, in the buckets of `edges`; None if it is not counted.
+    Requests are started at the decision, not at the answer: where errors are fast and successes
+    slow, answers so far are mostly errors. answered: by default those with a duration. early: of
+    those, how many were decided a moment later, in the next second, and are started there.
     """
 
     started: int = 0
     errors: int = 0
     latency: Histogram | None = None
+    answered: int | None = None
+    early: int = 0
+
+    @property
+    def open(self) -> int:
+        """How many are without an answer; if nobody counts the answers, none."""
+        answered = self.answered
+        if answered is None:
+            answered = self.started if self.latency is None else int(self.latency.sum())
+        return max(0, self.started - answered)
 
 
 NOTHING = Counts()
@@ -45,9 +58,9 @@ NOTHING = Counts()
 class Arm:
     """Every request, and the same with each unit once.
 
-    units: `started` counts units seen for the first time in this stratum, `latency` their answers,
-    both in the block of that first request; `errors` counts units that failed for the first time,
-    in the block in which the failed request started.
+    units: `started` counts units answered for the first time in this stratum, `latency` how long
+    that took, both in the block in which that first request started; `errors` counts units that
+    failed for the first time, in the block in which the failed request started.
     """
 
     requests: Counts = NOTHING
@@ -58,8 +71,8 @@ class Arm:
 class Block:
     """What is known so far of the requests that one stratum started in one second (Unix time).
 
-    share: the candidate's designed share of the randomised units, where known; the
-    sample-ratio check needs it.
+    share: the candidate's designed share of the randomised units of these two arms: with it an
+    error needs nobody else's count, and the split can be checked. One stratum has one.
     """
 
     stratum: Stratum
@@ -67,6 +80,32 @@ class Block:
     baseline: Arm = field(default_factory=Arm)
     candidate: Arm = field(default_factory=Arm)
     share: float | None = None
+
+
+def arm(counts: Mapping[int, int]) -> Arm:
+    """Return one arm of a block by what its row counts (`cells`)."""
+    started, answered = counts.get(cells.STARTED, 0), counts.get(cells.COMPLETED, 0)
+    requests = Counts(
+        started=max(started, answered),
+        errors=counts.get(cells.ERRORS, 0),
+        latency=_buckets(counts, cells.DURATION),
+        answered=answered,
+        early=max(0, answered - started),
+    )
+    units = Counts(
+        started=counts.get(cells.UNITS, 0),
+        errors=counts.get(cells.UNIT_ERRORS, 0),
+        latency=_buckets(counts, cells.UNIT_DURATION),
+    )
+    return Arm(requests, units)
+
+
+def _buckets(counts: Mapping[int, int], first: int) -> Histogram:
+    latency = np.zeros(edges.BUCKETS, dtype=np.int64)
+    for cell, count in counts.items():
+        if first <= cell < first + edges.BUCKETS:
+            latency[cell - first] = count
+    return latency
 
 
 def mistake(block: Block) -> str:
@@ -87,7 +126,7 @@ def mistake(block: Block) -> str:
 
 
 def _wrong(counts: Counts) -> str:
-    for number in (counts.started, counts.errors):
+    for number in (counts.started, counts.errors, counts.answered or 0, counts.early):
         if type(number) is not int or not 0 <= number <= MOST:
             return f"count {number!r}, which no second can hold"
     latency = counts.latency

@@ -7,18 +7,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sidecar.analysis import capital, durations, edges
-from sidecar.analysis.blocks import Block, Counts, Histogram, Stratum
+from sidecar.analysis.blocks import Block, Histogram, Stratum
 from sidecar.analysis.evidence import Evidence, finding
-from sidecar.analysis.guardrails import Guardrail, Relative
+from sidecar.analysis.guardrails import Guardrail, Per, Relative
 from sidecar.analysis.intervals import Quantiles
 from sidecar.analysis.ledger import Ledger, Update
 from sidecar.analysis.limits import broken
 from sidecar.analysis.steering import Learner
 from sidecar.analysis.verdict import Finding
+from sidecar.analysis.waiting import LAG_S, Waiting
 
-# How long after the end of its second, and after the age it is judged at, a block may still be on
-# its way: Envoy's and the sidecar's flush.
-LAG_S = 1
 # With fewer answers of an arm a block says next to nothing: it waits for the next seconds' answers.
 ENOUGH = 3
 
@@ -33,36 +31,15 @@ class Held:
 
     baseline: Histogram = field(default_factory=_empty)
     candidate: Histogram = field(default_factory=_empty)
-    started: list[int] = field(default_factory=lambda: [0, 0])
+    started: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
-    def add(self, baseline: Counts, candidate: Counts) -> bool:
-        """Take a block; true once both arms have enough. Durations must be counted in both."""
-        if baseline.latency is not None and candidate.latency is not None:
-            self.baseline += baseline.latency
-            self.candidate += candidate.latency
-            self.started[0] += baseline.started
-            self.started[1] += candidate.started
+    def add(self, baseline: Histogram, candidate: Histogram, opened: tuple[float, float]) -> bool:
+        """Take a block's answers, and how many are open; true once both arms have enough."""
+        self.baseline += baseline
+        self.candidate += candidate
+        self.started[0] += int(baseline.sum()) + opened[0]
+        self.started[1] += int(candidate.sum()) + opened[1]
         return min(self.started) >= ENOUGH
-
-
-class Waiting:
-    """Blocks by second until every answer within some age must be known."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[int, list[Stratum]] = {}
-
-    def add(self, updates: Sequence[Update]) -> None:
-        """Queue the blocks that are new."""
-        for update in updates:
-            if update.new:
-                self.seconds.setdefault(update.block.second, []).append(update.block.stratum)
-
-    def ripe(self, ledger: Ledger, now_s: float, age_s: int) -> list[Block]:
-        """Take out the blocks that are old enough, as they are known now."""
-        due = [second for second in self.seconds if second <= now_s - 1 - LAG_S - age_s]
-        keys = [(stratum, second) for second in due for stratum in self.seconds.pop(second)]
-        blocks = (ledger.get(*key) for key in keys)
-        return [block for block in blocks if block is not None]
 
 
 class DurationEvidence(Evidence):
@@ -74,6 +51,7 @@ class DurationEvidence(Evidence):
         self.waiting, self.limited = Waiting(), Waiting()
         self.held: dict[Stratum, Held] = {}
         self.interval = Quantiles()
+        self.firsts = [0, 0]
 
     @property
     def judged_before(self) -> int:
@@ -89,7 +67,7 @@ class DurationEvidence(Evidence):
         self._limit(updates, ledger, now_s)
         self.waiting.add(updates)
         ripe = self.waiting.ripe(ledger, now_s, self.learner.age_s)
-        enough = [self.held.pop(block.stratum) for block in ripe if self._hold(block)]
+        enough = [self.held.pop(b.stratum) for b in ripe if self._hold(b, ledger.opened(b))]
         if self.learner.plan is not None:
             fresh = self.fresh(self.learner.plan.shares, given)
             self.money = fresh + (self.money if len(self.money) else 0.0)
@@ -99,13 +77,31 @@ class DurationEvidence(Evidence):
             started = np.array([held.started for held in enough])
             self._bet(baseline, candidate, started)
             self._learn(baseline, candidate, started)
+        for block in ripe:
+            self._first(block)
         self.looks += 1
 
-    def _hold(self, block: Block) -> bool:
-        held = self.held.setdefault(block.stratum, Held())
-        return held.add(self.counts(block.baseline), self.counts(block.candidate))
+    def _first(self, block: Block) -> None:
+        """Learn how many of the answers are a unit's first one, for the blocks to come."""
+        for arm in (block.baseline, block.candidate):
+            self.firsts[0] += arm.units.started
+            self.firsts[1] += arm.requests.started - arm.requests.open
 
-    def _bet(self, baseline: Histogram, candidate: Histogram, started: Histogram) -> None:
+    def _hold(self, block: Block, opened: tuple[int, int]) -> bool:
+        """Put a ripe block to what is held; true if that is enough.
+
+        Which open requests are a unit's first one nobody can say: as large a part as it was among
+        the answers so far.
+        """
+        b, c = self.counts(block.baseline), self.counts(block.candidate)
+        if b.latency is None or c.latency is None:
+            return False
+        first, answered = self.firsts
+        part = first / answered if answered and self.guardrail.per is Per.UNIT else 1.0
+        held = self.held.setdefault(block.stratum, Held())
+        return held.add(b.latency, c.latency, (part * opened[0], part * opened[1]))
+
+    def _bet(self, baseline: Histogram, candidate: Histogram, started: capital.Floats) -> None:
         plan = self.learner.plan
         if plan is None:
             return
@@ -114,8 +110,8 @@ class DurationEvidence(Evidence):
         factors = durations.log_factors(c, b, plan.log_r).sum(axis=0)
         self.money = capital.grow(self.money, np.zeros_like(self.money), factors)
 
-    def _learn(self, baseline: Histogram, candidate: Histogram, started: Histogram) -> None:
-        started_b, started_c = started.sum(axis=0).tolist()
+    def _learn(self, baseline: Histogram, candidate: Histogram, started: capital.Floats) -> None:
+        started_b, started_c = (round(value) for value in started.sum(axis=0).tolist())
         self.totals[0] += started_b
         self.totals[1] += started_c
         self.interval.add(baseline, candidate, started)

@@ -1,4 +1,4 @@
-"""A guardrail on errors: each look is a draw from those at risk in each pool."""
+"""A guardrail on errors: each look is a draw in each pool where the odds are the same."""
 
 import math
 from collections.abc import Sequence
@@ -32,6 +32,7 @@ class ErrorEvidence(Evidence):
         self.ratio, self.extra = rates.allowance(guardrail.allowed)
         # started and failed so far, baseline then candidate, and the last second with news
         self.pools: dict[Pool, list[int]] = {}
+        self.shares: dict[Stratum, float] = {}
         relative = isinstance(guardrail.allowed, Relative)
         self.interval: Ratio | Difference = Ratio() if relative else Difference()
         # The candidate's errors, the baseline's scaled to it and their variance, exposed requests.
@@ -73,6 +74,8 @@ class ErrorEvidence(Evidence):
             unit = self.guardrail.per is Per.UNIT
             pool = (block.stratum, 0 if unit else block.second // _POOL_S * _POOL_S)
             row = news.setdefault(pool, [0, 0, 0, 0, 0, 0])
+            if block.share is not None:
+                self.shares[block.stratum] = block.share
             for arm, (now, old) in enumerate(_both(block, before)):
                 counts, known = self.counts(now), self.counts(old)
                 row[arm] += counts.started - known.started
@@ -83,24 +86,22 @@ class ErrorEvidence(Evidence):
         return self._settle(news)
 
     def _settle(self, news: dict[Pool, list[int]]) -> rates.Draws:
-        rows = np.zeros((len(news), 5), dtype=np.int64)
+        rows = np.zeros((len(news), 5))
         for index, (pool, new) in enumerate(news.items()):
             known = self.pools.setdefault(pool, [0, 0, 0, 0, 0])
-            for arm in (0, 1):
-                known[arm] += new[arm]
-                # Never more errors than people: a unit whose first request was refused as too old.
-                rows[index, 2 + arm] = max(known[arm] - known[2 + arm], new[2 + arm])
-                known[2 + arm] += new[2 + arm]
+            share = self.shares.get(pool[0]) if self.guardrail.per is Per.UNIT else None
+            rows[index] = new[2], new[3], *_at_risk(known, new, share), new[4]
+            for number in range(4):
+                known[number] += new[number]
             known[4] = max(known[4], new[5])
-            rows[index, :2] = new[2], new[3]
-            rows[index, 4] = new[4]
         return rates.Draws(*rows.T)
 
     def _sum(self, draws: rates.Draws) -> None:
+        zeros = np.zeros(len(draws.errors_c))
         self.sums[0] += float(draws.errors_c.sum())
-        alike = draws.errors_b * (draws.at_risk_c / np.maximum(draws.at_risk_b, 1))
-        self.sums[1] += float(alike.sum())
-        self.sums[2] += float((alike * (draws.at_risk_c / np.maximum(draws.at_risk_b, 1))).sum())
+        times = np.divide(draws.at_risk_c, draws.at_risk_b, where=draws.at_risk_b > 0, out=zeros)
+        self.sums[1] += float((draws.errors_b * times).sum())
+        self.sums[2] += float((draws.errors_b * times**2).sum())
         self.sums[3] += float(draws.exposed.sum())
 
     def _limit(self, updates: Sequence[Update], now_s: float) -> None:
@@ -119,6 +120,7 @@ class ErrorEvidence(Evidence):
         old = [pool for pool, counts in self.pools.items() if counts[4] < now_s - _FORGET_S]
         for pool in old:
             del self.pools[pool]
+            self.shares.pop(pool[0], None)
 
     def finding(self, alpha: float) -> Finding:
         """Say what is known now."""
@@ -133,6 +135,15 @@ class ErrorEvidence(Evidence):
                 estimate = candidate / baseline - 1 if baseline else None
         interval = self.interval.bounds(alpha)
         return finding(self, baseline, candidate, estimate, interval)
+
+
+def _at_risk(known: list[int], new: list[int], share: float | None) -> tuple[float, float]:
+    """Return how likely each arm was to have the new errors, the baseline first."""
+    if share is not None:
+        return 1 - share, share
+    # Never more errors than people: a unit whose first request was refused as too old.
+    b, c = (max(known[arm] + new[arm] - known[2 + arm], new[2 + arm]) for arm in (0, 1))
+    return float(b), float(c)
 
 
 def _both(block: Block, before: Block) -> tuple[tuple[Arm, Arm], tuple[Arm, Arm]]:

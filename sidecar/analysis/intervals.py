@@ -98,7 +98,7 @@ class Quantiles:
         self.baseline = np.zeros(edges.BUCKETS)
         self.sums = [0.0, 0.0, 0.0]  # candidate's count, baseline's weights and their squares
 
-    def add(self, baseline: Counts, candidate: Counts, started: Counts) -> None:
+    def add(self, baseline: Counts, candidate: Counts, started: Floats) -> None:
         """Take judged blocks: (blocks, buckets) twice, and (blocks, 2) of baseline and candidate.
 
         Both arms have some in every block. Open answers count as slower than all.

@@ -10,14 +10,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from sidecar.analysis import capital, ratio, wording
-from sidecar.analysis.blocks import Block, Stratum
+from sidecar.analysis import capital, wording
+from sidecar.analysis.blocks import Block
 from sidecar.analysis.duration_evidence import DurationEvidence
 from sidecar.analysis.error_evidence import ErrorEvidence
 from sidecar.analysis.guardrails import Guardrail, GuardrailError
 from sidecar.analysis.ledger import AHEAD_S, Ledger, Refusal, Update
+from sidecar.analysis.split import Split
 from sidecar.analysis.verdict import Answer, Finding, Verdict, Why
 
 # A silence of so many usual gaps is no chance: one in 20,000.
@@ -66,7 +65,7 @@ class Judge:
         self.ledger = Ledger()
         self.errors = [ErrorEvidence(g) for g in guardrails if g.on_errors]
         self.durations = [DurationEvidence(g) for g in guardrails if not g.on_errors]
-        self.splits: dict[Stratum, list[float]] = {}
+        self.split = Split()
         self.mismatched = False
         self.newest_s: list[float] = [-math.inf, -math.inf]
         self.requests, self.units = [0, 0], [0, 0]
@@ -91,6 +90,7 @@ class Judge:
         self.looked_s = max(self.looked_s, now_s)
         updates, refusals = self.ledger.take(blocks, now_s)
         self._count(updates)
+        self.split.waiting.add(updates)
         given = capital.endowment(self.looked_s - self.started_s)
         for errors in self.errors:
             errors.observe(updates, now_s, given)
@@ -107,48 +107,37 @@ class Judge:
         for update in updates:
             block, before = update.block, update.before
             pairs = ((block.baseline, before.baseline), (block.candidate, before.candidate))
-            units = []
             for arm, (new, old) in enumerate(pairs):
                 started = new.requests.started - old.requests.started
-                units.append(new.units.started - old.units.started)
                 self.requests[arm] += started
-                self.units[arm] += units[arm]
+                self.units[arm] += new.units.started - old.units.started
                 if started:
                     self.newest_s[arm] = max(self.newest_s[arm], block.second)
-            if block.share is not None and 0 < block.share < 1:
-                split = self.splits.setdefault(block.stratum, [0, 0, block.share])
-                split[0] += units[0]
-                split[1] += units[1]
 
     def _decide(self, now_s: float) -> None:
-        """Keep the moment at which harm was shown: it stays shown."""
-        if self.splits and not self.mismatched:
-            self.mismatched = self.mismatch >= 1 / self.policy.alpha
+        """Keep the moment at which harm was shown: it stays shown.
+
+        Arms that cannot be compared show none, but a broken limit needs no comparison.
+        """
+        self.split.look(self.ledger, now_s)
+        self.mismatched = self.mismatched or self.split.evidence >= 1 / self.policy.alpha
         if self.harmful is not None:
             return
         bar = 1 / self.policy.alpha
         pooled, named = self.pooled(), []
         broken = [e.guardrail.metric for e in self.evidences if e.tripped]
-        if pooled >= bar:
+        shown = pooled >= bar and not self.mismatched
+        if shown:
             sharing = [e for e in self.evidences if e.guardrail.compares]
             found = capital.culprits(*_columns(sharing), bar)
             named = [sharing[i].guardrail.metric for i in found]
-        if pooled >= bar or broken:
+        if shown or broken:
             self.harmful = (now_s, tuple(dict.fromkeys(broken + named)), pooled)
 
     def pooled(self) -> float:
         """The evidence of all guardrails that share the budget."""
         sharing = [e for e in self.evidences if e.guardrail.compares]
         return capital.pooled(*_columns(sharing)) if sharing else 0.0
-
-    @property
-    def mismatch(self) -> float:
-        """The e-value against the designed split."""
-        if not self.splits:
-            return 0.0
-        rows = np.array(list(self.splits.values()))
-        shares = np.stack([1 - rows[:, 2], rows[:, 2]], axis=1)
-        return ratio.pooled(ratio.log_evidence(rows[:, :2].astype(np.int64), shares))
 
     def verdict(self, now_s: float) -> Verdict:
         """Say what is known at `now_s`."""
@@ -173,7 +162,7 @@ class Judge:
             bar=1 / self.policy.alpha,
             culprits=culprits,
             why=why,
-            mismatch=self.mismatch,
+            mismatch=self.split.evidence,
             harmful_since_s=self.harmful[0] if self.harmful else None,
             requests=(self.requests[0], self.requests[1]),
             units=(self.units[0], self.units[1]),

@@ -48,6 +48,18 @@ class Ledger:
         """Return an open block as it is known."""
         return self.open.get(second, {}).get(stratum)
 
+    def opened(self, block: Block) -> tuple[int, int]:
+        """Return how many requests are without an answer, of the baseline and of the candidate.
+
+        Without those that Envoy began, and answered, in the second before.
+        """
+        last = self.get(block.stratum, block.second - 1)
+        b, c = block.baseline.requests.open, block.candidate.requests.open
+        if last is None:
+            return b, c
+        early_b, early_c = last.baseline.requests.early, last.candidate.requests.early
+        return max(0, b - early_b), max(0, c - early_c)
+
     def take(self, blocks: Iterable[Block], now_s: float) -> tuple[list[Update], list[Refusal]]:
         """Sort blocks into updates and refusals; one that says nothing new is neither."""
         updates, refusals = [], []
@@ -102,7 +114,7 @@ def _fell(new: Counts, old: Counts) -> bool:
 
 def _same(new: Block, old: Block) -> bool:
     return all(
-        a.started == b.started and a.errors == b.errors and _same_latency(a, b)
+        (a.started, a.errors, a.open) == (b.started, b.errors, b.open) and _same_latency(a, b)
         for a, b in zip(_each(new), _each(old), strict=True)
     )
 
@@ -116,7 +128,13 @@ def _same_latency(new: Counts, old: Counts) -> bool:
 
 def _without_durations(block: Block) -> Block:
     b, c = (
-        Arm(*(Counts(counts.started, counts.errors) for counts in (arm.requests, arm.units)))
+        Arm(*(_counts_alone(counts) for counts in (arm.requests, arm.units)))
         for arm in (block.baseline, block.candidate)
     )
     return Block(block.stratum, block.second, b, c, block.share)
+
+
+def _counts_alone(counts: Counts) -> Counts:
+    return Counts(
+        counts.started, counts.errors, answered=counts.started - counts.open, early=counts.early
+    )

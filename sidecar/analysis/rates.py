@@ -10,9 +10,11 @@ E[(1 + l)^c] (1 - l w/(1-w))^b] e^(-l n d) <= 1 whenever rate_c <= r rate_b + d,
 (For a few errors among many this is the sequential binomial test; Lindon & Malek, NeurIPS 2022,
 mix over psi with a Dirichlet prior instead and need 4 to 20 times the requests.)
 
-At risk are the units (or requests) of the pool that have not failed yet, so a slow error weighs
-the same as a fast one, and each new error is a fair draw given all before: the partial likelihood
-of Cox (1972). All functions work over arrays of any leading shape, bets last.
+Where each unit counts once, w is the designed share: the arms of the units that fail are coins
+thrown independently of when and why they fail, however unequal the units. Without it, and for
+requests, w is the share of those at risk in the pool, that have not failed yet; then each new error
+is a fair draw given all before (the partial likelihood of Cox, 1972), and what counts is who
+started, not who was answered. All functions work over arrays of any leading shape, bets last.
 """
 
 from dataclasses import dataclass
@@ -50,16 +52,17 @@ DOWNWARD = Bets(1 / UPWARD.tilts, UPWARD.shares)
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """New errors of each arm, and who was at risk of them, the new errors included.
+    """New errors of each arm, and how likely each arm was to have them.
 
-    exposed: the candidate's newly started requests, to which an absolute margin applies.
-    All of one shape; `at_risk` counts what the errors count (units or requests).
+    at_risk_*: who was at risk of them, the new errors included, or the arms' designed shares: only
+    their ratio matters. exposed: the candidate's newly started requests, to which an absolute
+    margin applies. All of one shape.
     """
 
     errors_b: Counts
     errors_c: Counts
-    at_risk_b: Counts
-    at_risk_c: Counts
+    at_risk_b: Counts | Floats
+    at_risk_c: Counts | Floats
     exposed: Counts
 
 

@@ -41,7 +41,9 @@ def dump(judge: Judge) -> str:
         "units": judge.units,
         "harmful": judge.harmful,
         "mismatched": judge.mismatched,
-        "splits": [[*stratum, *split] for stratum, split in judge.splits.items()],
+        "split": [[*stratum, *counts] for stratum, counts in judge.split.counts.items()],
+        "unsettled": list(judge.split.waiting.seconds.items()),
+        "mismatch": judge.split.evidence,
         "judged_before": judge.ledger.judged_before,
         "closed_before": judge.ledger.closed_before,
         "open": [_block(b) for row in judge.ledger.open.values() for b in row.values()],
@@ -67,7 +69,9 @@ def load(text: str, guardrails: Sequence[Guardrail], policy: Policy | None = Non
     if state["harmful"]:
         since_s, named, evidence = state["harmful"]
         judge.harmful = since_s, tuple(named), evidence
-    judge.splits = {Stratum(*row[:3]): row[3:] for row in state["splits"]}
+    judge.split.counts = {Stratum(*row[:3]): row[3:] for row in state["split"]}
+    judge.split.waiting.seconds = _read_waiting(state["unsettled"])
+    judge.split.evidence = state["mismatch"]
     judge.ledger.judged_before = state["judged_before"]
     judge.ledger.closed_before = state["closed_before"]
     for row in state["open"]:
@@ -97,9 +101,8 @@ def _block(block: Block) -> list[Any]:
 
 
 def _counts(counts: Counts) -> list[Any]:
-    if counts.latency is None:
-        return [counts.started, counts.errors]
-    return [counts.started, counts.errors, _sparse(counts.latency)]
+    latency = None if counts.latency is None else _sparse(counts.latency)
+    return [counts.started, counts.errors, latency, counts.answered, counts.early]
 
 
 def _sparse(values: np.ndarray[Any, Any]) -> list[list[Any]]:
@@ -113,7 +116,8 @@ def _read_block(row: list[Any]) -> Block:
 
 
 def _read_counts(row: list[Any]) -> Counts:
-    return Counts(row[0], row[1], _dense(row[2], np.int64) if len(row) > 2 else None)
+    latency = None if row[2] is None else _dense(row[2], np.int64)
+    return Counts(row[0], row[1], latency, row[3], row[4])
 
 
 def _dense(sparse: list[list[Any]], kind: type) -> np.ndarray[Any, Any]:
@@ -143,6 +147,7 @@ def _errors(evidence: ErrorEvidence) -> dict[str, Any]:
         **_common(evidence),
         "money": evidence.money.tolist(),
         "pools": [[*pool[0], pool[1], *counts] for pool, counts in evidence.pools.items()],
+        "shares": [[*stratum, share] for stratum, share in evidence.shares.items()],
         "interval": evidence.interval.sums.tolist(),
         "sums": evidence.sums,
         "proof": [evidence.proven, evidence.decided],
@@ -153,6 +158,7 @@ def _read_errors(evidence: ErrorEvidence, row: dict[str, Any]) -> None:
     _read_common(evidence, row)
     evidence.money = np.array(row["money"])
     evidence.pools = {(Stratum(*pool[:3]), pool[3]): pool[4:] for pool in row["pools"]}
+    evidence.shares = {Stratum(*one[:3]): one[3] for one in row["shares"]}
     evidence.interval.sums = np.array(row["interval"])
     evidence.sums = row["sums"]
     evidence.proven, evidence.decided = row["proof"]
@@ -171,6 +177,7 @@ def _durations(evidence: DurationEvidence) -> dict[str, Any]:
             _sparse(evidence.interval.candidate),
             evidence.interval.sums,
         ],
+        "firsts": evidence.firsts,
         "learner": [_sparse(learner.seen), learner.opened, learner.next_at, learner.age_s],
         "plan": _plan(learner.plan),
     }
@@ -180,12 +187,13 @@ def _read_durations(evidence: DurationEvidence, row: dict[str, Any]) -> None:
     _read_common(evidence, row)
     evidence.money = np.array(row["money"], dtype=np.float64)
     for name, waiting in (("waiting", evidence.waiting), ("limited", evidence.limited)):
-        waiting.seconds = {second: [Stratum(*s) for s in strata] for second, strata in row[name]}
+        waiting.seconds = _read_waiting(row[name])
     evidence.held = {Stratum(*held[:3]): _read_held(held[3:]) for held in row["held"]}
     interval = evidence.interval
     interval.baseline = _dense(row["interval"][0], np.float64)
     interval.candidate = _dense(row["interval"][1], np.float64)
     interval.sums = row["interval"][2]
+    evidence.firsts = row["firsts"]
     learner = evidence.learner
     learner.seen = _dense(row["learner"][0], np.int64)
     learner.opened, learner.next_at, learner.age_s = row["learner"][1:]
@@ -194,6 +202,10 @@ def _read_durations(evidence: DurationEvidence, row: dict[str, Any]) -> None:
         learner.plan = steering.Plan(
             age_s, tuple(cuts_c), tuple(cuts_b), np.array(log_r), np.array(shares)
         )
+
+
+def _read_waiting(rows: list[Any]) -> dict[int, list[Stratum]]:
+    return {second: [Stratum(*stratum) for stratum in strata] for second, strata in rows}
 
 
 def _held(held: Held) -> list[Any]:

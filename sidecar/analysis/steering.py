@@ -63,31 +63,34 @@ class Plan:
     log_r: Floats
     shares: Floats
 
-    def grouped(self, latency: Counts, started: Counts, *, candidate: bool) -> Counts:
+    def grouped(self, latency: Counts, started: Counts | Floats, *, candidate: bool) -> Floats:
         """Sort one arm's answers, (..., buckets), into (..., groups); open ones are the slowest."""
         cuts = self.cuts_c if candidate else self.cuts_b
         sums = np.zeros((*latency.shape[:-1], latency.shape[-1] + 1), dtype=np.int64)
         np.cumsum(latency, axis=-1, out=sums[..., 1:])
         below = sums[..., list(cuts)]
-        groups = np.empty((*below.shape[:-1], len(cuts) + 1), dtype=np.int64)
+        groups = np.empty((*below.shape[:-1], len(cuts) + 1))
         groups[..., :-1] = below
         groups[..., -1] = started
         groups[..., 1:] -= below
         return groups
 
 
-def plan(seen: Counts, opened: int, margin: Margin, quantile: float | None) -> Plan:
-    """Place the bets by the baseline's answers in their buckets, and those open at the end.
+def plan(
+    seen: Counts, opened: int, margin: Margin, quantile: float | None, age_s: int = AGES_S[-1]
+) -> Plan:
+    """Place the bets by the baseline's answers in their buckets, and those open at `age_s`.
 
-    quantile: the one to watch; None for the whole distribution.
+    quantile: the one to watch; None for the whole distribution. One that is among the open answers
+    is taken to be at twice that age.
     """
-    shape = _Shape(seen, opened, margin)
+    shape = _Shape(seen, opened, margin, 2.0 * age_s)
     levels = _LEVELS if quantile is None else (quantile,)
-    age_s = _age(shape.at(_settled(quantile)))
+    ripe_s = _age(shape.at(_settled(quantile)))
     wanted = [shape.at(level) for level in levels]
     if quantile is None:
         wanted += [wanted[-1] * factor for factor in _BEYOND]
-    cuts = sorted({min(max(edges.last_from(w), 1), edges.last_from(age_s)) for w in wanted})
+    cuts = sorted({min(max(edges.last_from(w), 1), edges.last_from(ripe_s)) for w in wanted})
     lower = [_below_margin(edges.LOWER_S[cut], margin) for cut in cuts]
     cuts_b = tuple(edges.last_from(low) for low in lower)
     mass = np.diff(shape.below(edges.LOWER_S[cuts]), prepend=0.0, append=1.0)
@@ -95,7 +98,7 @@ def plan(seen: Counts, opened: int, margin: Margin, quantile: float | None) -> P
     rows, shares = _bets(shape, cuts, mass, quantile)
     ratios = np.clip(np.maximum.accumulate(rows, axis=1), _LOWEST_RATIO, _HIGHEST_RATIO)
     ratios /= ratios @ mass[:, None]
-    return Plan(age_s, tuple(cuts), cuts_b, np.log(ratios), shares)
+    return Plan(ripe_s, tuple(cuts), cuts_b, np.log(ratios), shares)
 
 
 def _bets(
@@ -138,7 +141,8 @@ def _age(duration_s: float) -> int:
 class _Shape:
     """The baseline's distribution, moved up by the margin: interpolated between bucket edges."""
 
-    def __init__(self, seen: Counts, opened: int, margin: Margin) -> None:
+    def __init__(self, seen: Counts, opened: int, margin: Margin, most_s: float) -> None:
+        self._most_s = most_s
         self.count = int(seen.sum()) + opened
         self._below = np.concatenate(([0.0], np.cumsum(seen)[:-1])) / max(self.count, 1)
         self._margin = margin
@@ -151,7 +155,7 @@ class _Shape:
     def at(self, level: float) -> float:
         """Return the duration below which a part `level` of the answers is."""
         index = min(int(np.searchsorted(self._below, level)), edges.BUCKETS - 1)
-        low = float(edges.LOWER_S[index])
+        low = min(float(edges.LOWER_S[index]), self._most_s)
         if isinstance(self._margin, Absolute):
             return low + self._margin.value
         return low * (1 + self._margin.value)
@@ -164,14 +168,16 @@ class Learner:
     more answers are open than the quantile (or 3 % of the distribution) leaves above it.
     """
 
-    FIRST = 100
+    _FIRST = 100
     _OLD = 25_600
 
     def __init__(self, margin: Margin, quantile: float | None) -> None:
         self._margin, self._quantile = margin, quantile
         self.seen = np.zeros(edges.BUCKETS, dtype=np.int64)
         self.opened = 0
-        self.next_at = self.FIRST
+        # A quantile needs some answers beyond it.
+        self._first = max(self._FIRST, round(2 / (1 - (quantile or 0.5))))
+        self.next_at = self._first
         self.age_s = AGES_S[0]
         self.plan: Plan | None = None
 
@@ -192,10 +198,10 @@ class Learner:
         self.age_s = AGES_S[AGES_S.index(self.age_s) + 1]
         self.seen[:] = 0
         self.opened = 0
-        self.next_at = self.FIRST
+        self.next_at = self._first
 
     def _place(self, count: int) -> None:
-        self.plan = plan(self.seen, self.opened, self._margin, self._quantile)
+        self.plan = plan(self.seen, self.opened, self._margin, self._quantile, self.age_s)
         self.age_s = max(self.plan.age_s, self.age_s if self.opened else 1)
         if count >= self._OLD:
             self.seen //= 2

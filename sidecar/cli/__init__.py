@@ -32,6 +32,7 @@ COMMANDS = {
     "schema": "documents",
     "envoy": "envoy",
     "which": "which",
+    "token": "tokens",
     "doctor": "doctor",
 }
 

@@ -10,7 +10,6 @@ import click
 
 from sidecar import config
 from sidecar.cli.options import address_options, dialling_options, run_dir_option
-from sidecar.errors import CanaryError
 
 # What `canary wait` ends with; docs/delivery.md explains each.
 REACHED, ENDED_OTHERWISE, TIMED_OUT = 0, 3, 4
@@ -130,10 +129,11 @@ def wait(rollout: str, phases: tuple[str, ...], timeout: str, **given: Any) -> N
     A controller that does not answer is asked again until the time is over.
     """  # noqa: D301 - click takes the real backspace
     from sidecar.cli import launches  # noqa: PLC0415
+    from sidecar.cli.durations import seconds  # noqa: PLC0415
     from sidecar.control import calls  # noqa: PLC0415
 
     settings = config.settings(**given)
-    deadline_s = time.monotonic() + _seconds(timeout) if timeout else None
+    deadline_s = time.monotonic() + seconds("--timeout", timeout) if timeout else None
 
     def ask() -> Any:
         return launches.named(calls.controller_status(settings.control, settings.security), rollout)
@@ -194,17 +194,3 @@ def history(rollout: str, newest: int | None, *, as_json: bool, **given: Any) ->
     settings = config.settings(**given)
     found = calls.history(settings.control, rollout, newest or 0, settings.security)
     launches.show_history(found, as_json=as_json)
-
-
-def _seconds(text: str) -> float:
-    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
-
-    from sidecar.rollout import measures  # noqa: PLC0415
-
-    try:
-        kept: str = TypeAdapter(measures.Duration).validate_python(text)
-    except ValidationError as error:
-        raise CanaryError(
-            f"--timeout {text!r} is not a duration", remedy="write such as 30s, 10m or 1h30m"
-        ) from error
-    return measures.duration(kept).total_seconds()

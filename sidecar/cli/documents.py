@@ -49,6 +49,9 @@ def validate(paths: tuple[Path, ...], **given: Any) -> None:
         what = f"{mistake.path}: {mistake.message}" if mistake.path else mistake.message
         console.print(_refused(place, what, mistake.remedy))
     wrong = {mistake.file for mistake in reading.mistakes}
+    for warning in reading.warnings:
+        place = f"{warning.file}:{warning.line}:{warning.column}"
+        console.print(_warned(place, f"{warning.path}: {warning.message}", warning.remedy))
     for declared in reading.declared:
         if declared.file not in wrong:
             console.print(_fine(declared))
@@ -107,6 +110,12 @@ def _compare(console: Console, rollouts: list[rollout.Rollout], given: Mapping[s
 def _refused(place: str, what: str, remedy: str) -> Text:
     return Text.assemble(
         (f"{place}: ", "bold"), (what, "red"), "\n", ("  remedy: ", "dim"), (remedy, "green")
+    )
+
+
+def _warned(place: str, what: str, remedy: str) -> Text:
+    return Text.assemble(
+        (f"{place}: ", "bold"), ("warning: ", "yellow"), what, "\n", ("  remedy: ", "dim"), remedy
     )
 
 

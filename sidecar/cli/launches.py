@@ -59,7 +59,8 @@ def standing(status: pb.RolloutStatus) -> str:
     """Say in one line how a launch stands."""
     progress = status.progress
     if status.killed and not status.retired:
-        return f"{status.name}: killed, baseline for all (it stands at {report.shares(status.in_force)})"
+        stands = report.shares(status.in_force)
+        return f"{status.name}: killed, baseline for all (it stands at {stands})"
     if not status.HasField("progress"):
         return f"{status.name}: {report.shares(status.in_force)}"
     phase = "retired" if status.retired else progress.phase

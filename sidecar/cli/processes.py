@@ -50,7 +50,15 @@ def _sidecar_options(command: Callable[..., Any]) -> Callable[..., Any]:
         show_envvar=True,
         help="Who may connect to the ext_proc socket: its owner, its group too, or everybody.",
     )
-    return listen(mode(node(_ENGINE(command))))
+    keys = click.option(
+        "--force-keys",
+        envvar="CANARY_FORCE_KEYS",
+        metavar="FILE",
+        show_envvar=True,
+        help="Keys of the force tokens to honour, one `<id> <secret>` a line; read again when they"
+        " change.  [default: none is honoured]",
+    )
+    return listen(mode(node(keys(_ENGINE(command)))))
 
 
 @click.command()

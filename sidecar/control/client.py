@@ -23,16 +23,20 @@ from sidecar.control.backoff import Backoff
 from sidecar.control.conversation import Refusal
 from sidecar.control.dialling import Dialler
 from sidecar.control.following import Holdings, OutOfStepError
-from sidecar.control.offload import LARGE_BYTES, MANY, off_loop_if
+from sidecar.control.force_keys import ForceKeys
+from sidecar.control.offload import LARGE_BYTES, MANY, give_memory_back, off_loop_if
 from sidecar.delivery import breaker
 from sidecar.errors import CanaryError
 from sidecar.routing import Route, Table, compile_table
+from sidecar.routing.force import Key
 
 Announce = Callable[[str, Sequence[tuple[str, str]]], None]
 _RESAVE_FIRST_S = 1.0
 _RESAVE_LIMIT_S = 60.0
 _Stream = grpc.aio.StreamStreamCall[bytes, bytes]
 _log = logging.getLogger(__name__)
+_NO_KEYS = ForceKeys(None)
+_KEYS_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class Client:
         *,
         security: Security = NO_SECURITY,
         announce: Announce = _nobody,
+        force_keys: ForceKeys = _NO_KEYS,
     ) -> None:
         self.address = address
         self._dialler = Dialler(address, security)
@@ -89,16 +94,22 @@ class Client:
         self._unsaved = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._save_error = ""
+        self._force_keys = force_keys
+        self._honoured: tuple[Key, ...] = ()
 
     async def start_from_disk(self) -> bool:
-        """Put the last good resources in force, if there are any; say whether there were."""
+        """Put the last good resources in force, if there are any; say whether there were.
+
+        Raises CanaryError if the keys of force tokens cannot be read.
+        """
+        self._honoured = await asyncio.to_thread(self._force_keys.value)
         try:
             holdings = await asyncio.to_thread(keepsake.load, self._keep)
             if holdings is None:
                 return False
             kept = await asyncio.to_thread(tripkeeping.load, self._trips_file)
             trips = breaker.after(kept, _revisions(holdings))
-            table = await asyncio.to_thread(_table, holdings, trips)
+            table = await asyncio.to_thread(_table, holdings, trips, self._honoured)
             self._put_in_force(holdings, trips, table, "disk")
         except (CanaryError, ValueError) as error:
             _log.warning("resources on disk ignored", extra={"error": error})
@@ -108,14 +119,16 @@ class Client:
     async def run(self) -> None:
         """Follow until cancelled."""
         saver = asyncio.create_task(self._save_when_changed())
+        follower = asyncio.create_task(self._follow_keys())
         try:
             while True:
                 await self._session()
                 await asyncio.sleep(self.backoff.next_s())
         finally:
-            saver.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await saver
+            for task in (saver, follower):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             if self._unsaved.is_set():
                 self._save()
 
@@ -159,7 +172,7 @@ class Client:
                 after = await off_loop_if(large, following.step, self._held, response)
                 if self.holdings is None or after.version != self.holdings.version:
                     trips = breaker.after(self.trips, _revisions(after))
-                    table = await off_loop_if(large, _table, after, trips)
+                    table = await off_loop_if(large, _table, after, trips, self._honoured)
                     self._put_in_force(after, trips, table, "control stream")
                     self._unsaved.set()
         except Exception as error:  # noqa: BLE001 - whatever it is, the last good table stays
@@ -178,7 +191,7 @@ class Client:
             if held is None or held.version != trip.resource or trips is self.trips:
                 return False
             large = len(self._held.resources) > MANY
-            table = await off_loop_if(large, _table, self._held, trips)
+            table = await off_loop_if(large, _table, self._held, trips, self._honoured)
             self._put_in_force(self._held, trips, table, self.source)
             self._unsaved.set()
         return True
@@ -239,9 +252,25 @@ class Client:
             self._unsaved.clear()
             if await asyncio.to_thread(self._save):
                 again.reset()
+                if len(self._held.resources) > MANY:
+                    await asyncio.to_thread(give_memory_back)
             else:
                 self._unsaved.set()
                 await asyncio.sleep(again.next_s())
+
+    async def _follow_keys(self) -> None:
+        """Put the table in force anew, with other keys, when their file changes."""
+        while True:
+            await asyncio.sleep(_KEYS_EVERY_S)
+            keys = await asyncio.to_thread(self._force_keys.value)
+            if keys == self._honoured:
+                continue
+            async with self._one_at_a_time:
+                self._honoured = keys
+                if self.holdings is None:
+                    continue
+                table = await asyncio.to_thread(_table, self.holdings, self.trips, keys)
+                self._put_in_force(self.holdings, self.trips, table, self.source)
 
     def _save(self) -> bool:
         if self.holdings is None:
@@ -264,9 +293,9 @@ class Client:
         self._save_error = error
 
 
-def _table(holdings: Holdings, trips: breaker.Trips) -> Table:
+def _table(holdings: Holdings, trips: breaker.Trips, keys: Sequence[Key]) -> Table:
     routes = breaker.in_force(holdings.routes, trips)
-    return Table(compile_table(routes, breaker.version(holdings.version, trips)))
+    return Table(compile_table(routes, breaker.version(holdings.version, trips), keys))
 
 
 def _revisions(holdings: Holdings) -> dict[str, tuple[str, int]]:
@@ -276,9 +305,9 @@ def _revisions(holdings: Holdings) -> dict[str, tuple[str, int]]:
 def _since(
     before: Mapping[str, tuple[Route, float]], routes: Iterable[Route]
 ) -> dict[str, tuple[Route, float]]:
-    """Pair each route with the moment from which it has been in force unchanged."""
+    """Pair each route with limits with the moment from which it has been in force unchanged."""
     now_s = time.time()
-    known = ((route, before.get(route.name)) for route in routes)
+    known = ((route, before.get(route.name)) for route in routes if route.limits)
     return {r.name: old if old and old[0] == r else (r, now_s) for r, old in known}
 
 

@@ -20,7 +20,17 @@ from sidecar.control.documents import FileMistake, Scan
 from sidecar.control.offload import MANY, off_loop_if
 from sidecar.control.snapshot import Resource, Snapshot
 from sidecar.control.trips import Trip
-from sidecar.delivery import Change, Command, Event, Input, Judgement, Origin, State, Switch
+from sidecar.delivery import (
+    UNDER_WAY,
+    Change,
+    Command,
+    Event,
+    Input,
+    Judgement,
+    Origin,
+    State,
+    Switch,
+)
 from sidecar.errors import CanaryError
 from sidecar.rollout import moves
 from sidecar.routing import Route, route_of
@@ -97,6 +107,13 @@ class Keeper:
     def trips_of(self, name: str) -> list[Trip]:
         """Return who holds out which of its variants by itself."""
         return [trip for some in self.trips.values() for trip in some if trip.rollout == name]
+
+    def judging(self) -> bool:
+        """Whether a launch is under way whose outcomes are wanted at once."""
+        return any(
+            state.progress and state.progress.phase in UNDER_WAY and not state.retired
+            for state in self.states.values()
+        )
 
     async def adopt(self, scan: Scan) -> None:
         """Take the folder as it was read. Raises CanaryError if that cannot be kept."""
@@ -260,7 +277,8 @@ def _resources(states: Iterable[State]) -> dict[str, Resource | None]:
 
 def _route(state: State) -> Route:
     """Make the route; a launch that refreshes its cohort has a salt of its own."""
-    route = route_of(state.document.rollout, state.in_force, state.revision, killed=state.killed)
+    out = state.baseline_for_all
+    route = route_of(state.document.rollout, state.in_force, state.revision, killed=out)
     salt = state.salt.encode()
     return route if salt == route.salt else replace(route, salt=salt)
 

@@ -8,7 +8,7 @@ measured while nobody has the candidate; people resume it when they have seen th
 from dataclasses import replace
 from enum import StrEnum
 
-from sidecar.delivery.machine import handle
+from sidecar.delivery.machine import RefusedError, handle
 from sidecar.delivery.progress import MOVING, Command, Progress
 from sidecar.delivery.state import Change, Kind, Origin, State, moved
 from sidecar.delivery.transitions import RetiredError
@@ -49,7 +49,15 @@ def _paused(state: State, origin: Origin) -> Progress | None:
 
 
 def act(state: State, command: Command | Switch, origin: Origin) -> Change | None:
-    """Do what somebody asks, of the launch or of the switch. Raises what both raise."""
+    """Do what somebody asks, of the launch or of the switch.
+
+    Raises what both raise, and RefusedError on a launch that would go on while it is killed.
+    """
     if isinstance(command, Switch):
         return switch(state, command, origin)
+    if state.killed and command in {Command.RESUME, Command.LAUNCH}:
+        raise RefusedError(
+            f"rollout {state.name} is killed: everybody gets the baseline",
+            remedy=f"`canary revive {state.name}` first",
+        )
     return handle(state, command, origin)

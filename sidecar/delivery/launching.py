@@ -35,6 +35,11 @@ def reached(plan: Plan, in_force: Weights) -> int:
     return sum(step.weight <= share for step in plan.steps)
 
 
+def total_of(document: Document) -> Decimal:
+    """Return what weights given by hand are parts of: of 100 where steps are in per cent."""
+    return _WHOLE if document.rollout.plan else sum(document.weights.values(), Decimal(0))
+
+
 def hold_of(plan: Plan, step: int) -> timedelta:
     """Return how long a step lasts at least; nothing for the time before the first."""
     return plan.steps[step - 1].hold_time if step else NO_TIME

@@ -80,6 +80,17 @@ class State:
     killed: bool = False
 
     @property
+    def baseline_for_all(self) -> bool:
+        """Whether no rule of the document may give anybody another variant.
+
+        So it is while it is killed, and after a rollback: a segment or an override would else go on
+        giving people the candidate that was just taken out.
+        """
+        spec = self.document.rollout.spec
+        rolled_back = self.progress is not None and self.progress.phase is Phase.ROLLED_BACK
+        return self.killed or (rolled_back and bool(spec.segments or spec.overrides))
+
+    @property
     def salt(self) -> str:
         """What makes the cohort of this launch: the document's salt, anew per launch if it says so.
 

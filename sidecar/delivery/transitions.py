@@ -80,7 +80,7 @@ def set_weights(
             f"rollout {state.name} is retired: its document is gone",
             remedy=f"put its document back (it was in {state.document.file})",
         )
-    after = rebalance(state.in_force, changes, sum(state.document.weights.values(), Decimal(0)))
+    after = rebalance(state.in_force, changes, launching.total_of(state.document))
     if after == state.in_force:
         return None
     progress = launching.taken_over(state, origin)

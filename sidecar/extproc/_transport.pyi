@@ -17,6 +17,8 @@ class Server:
     `listener` is the descriptor of a non-blocking listening socket, which belongs to the server
     from here on. `trusted`: only local, permitted peers reach it. `sampling`: None, or (follow the
     parent's flag, sample every other trace, or those whose id's low 64 bits are below this).
+    `greeting_ms`, `stall_ms`: how long a peer may take to greet, and to make room for what it
+    asked for; 0 leaves 10 and 20 s.
     OSError: no threads or descriptors; the listener is then still the caller's.
     """
 
@@ -27,6 +29,8 @@ class Server:
         trusted: bool,
         sampling: tuple[bool, bool, int] | None,
         rows: Rows | None = None,
+        greeting_ms: int = 0,
+        stall_ms: int = 0,
     ) -> Server: ...
     def swap(self, table: Table) -> None:
         """Put a table in force for every message from now on; no request waits for it."""

@@ -47,6 +47,7 @@ class GrpcioEngine:
         self._table: Table | None = None
         # Replaced whole, with the table it does not count: readers come from other threads.
         self._counted: tuple[Counter[tuple[str, str, str]], Table | None] = (Counter(), None)
+        self._refused_earlier: Counter[str] = Counter()
         self._draining = False
         self._counts: Counter[str] = Counter()
         self._buckets = [0] * (len(BOUNDS_NS) + 1)
@@ -63,7 +64,15 @@ class GrpcioEngine:
 
     def counters(self) -> Mapping[str, int]:
         """Return what happened since the start."""
-        return {key: self._counts[key] for key in ("streams", "answers", "malformed", "not_ready")}
+        own = {key: self._counts[key] for key in ("streams", "answers", "malformed", "not_ready")}
+        return own | {f"force_{why}": count for why, count in self._force_refused().items()}
+
+    def _force_refused(self) -> Counter[str]:
+        table = self._counted[1]
+        counted = Counter(self._refused_earlier)
+        if table:
+            counted.update(table.force_refused())
+        return counted
 
     def decisions(self) -> Mapping[tuple[str, str, str], int]:
         """Return decisions by (rollout, variant, reason), those of earlier tables included."""
@@ -96,6 +105,7 @@ class GrpcioEngine:
     def swap(self, table: Table) -> None:
         """Answer every message from now on by `table`; the first one makes the engine ready."""
         first, self._table = self._table is None, table
+        self._refused_earlier = self._force_refused()
         self._counted = (Counter(self.decisions()), table)
         if first:
             task = asyncio.get_running_loop().create_task(self._announce())

@@ -4,15 +4,17 @@ The model checks field by field; what spans fields is checked on the parsed tree
 mistake never hides another.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
 
 from sidecar.rollout.combinations import across_fields, at_loc
 from sidecar.rollout.document import Rollout
+from sidecar.rollout.neighbours import HOLDOUT, LAYER, REQUIRES
 from sidecar.rollout.texts import shown
 from sidecar.rollout.tree import Fields, Items, Loc, Parsed, Place, Problem, place
+from sidecar.rollout.trust import grants
 from sidecar.rollout.wording import nearest, problems
 
 NAME: Loc = ("metadata", "name")
@@ -24,6 +26,7 @@ class Draft:
 
     `name` is the name it claims, valid or not, None if it claims none. `prefix` is its index where
     the file holds a list of documents. `spoiled`: the parser found something wrong with it.
+    `places` say where stands what other documents may contradict.
     """
 
     at: Place
@@ -33,6 +36,8 @@ class Draft:
     name_at: Place
     rollout: Rollout | None
     problems: list[Problem]
+    warnings: list[Problem]
+    places: Mapping[Loc, Place]
 
 
 def drafts(documents: Iterable[Parsed]) -> Iterator[Draft]:
@@ -62,7 +67,16 @@ def _draft(document: Parsed, prefix: Loc) -> Draft:
         place(document, NAME),
         rollout,
         found,
+        list(grants(document, rollout)) if rollout else [],
+        {loc: place(document, loc) for loc in _shared(rollout)},
     )
+
+
+def _shared(rollout: Rollout | None) -> Iterator[Loc]:
+    """List the places that `neighbours` may blame."""
+    yield from (LAYER, HOLDOUT, REQUIRES)
+    for index in range(len(rollout.spec.requires) if rollout else 0):
+        yield from ((*REQUIRES, index, "rollout"), (*REQUIRES, index, "variants"))
 
 
 def _is_kin(document: Parsed) -> bool:

@@ -4,12 +4,12 @@ A rollout is declared only if nothing at all is wrong with its document, and if 
 its name. What a file means never depends on the order of the files.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sidecar.rollout import jsontree, names, yamltree
+from sidecar.rollout import jsontree, names, neighbours, yamltree
 from sidecar.rollout.checking import NAME, Draft, drafts
 from sidecar.rollout.document import Rollout
 from sidecar.rollout.texts import shown
@@ -51,10 +51,14 @@ class Declared:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a set of files says. A mistake names its file; files without one are wholly in force."""
+    """What a set of files says. A mistake names its file; files without one are wholly in force.
+
+    `warnings` are about what is declared, and allowed, but should not be overlooked.
+    """
 
     declared: tuple[Declared, ...]
     mistakes: tuple[Mistake, ...]
+    warnings: tuple[Mistake, ...] = ()
 
 
 @dataclass(slots=True)
@@ -66,7 +70,8 @@ class ParsedFile:
     problems: list[Problem] = field(default_factory=list)
 
 
-_Rivals = Mapping[int, Problem]
+# What is wrong with a draft only beside others, by its id: a parsed file is read again and again.
+_Found = dict[int, list[Problem]]
 
 
 def read(sources: Iterable[Source]) -> Reading:
@@ -76,14 +81,17 @@ def read(sources: Iterable[Source]) -> Reading:
 
 def together(files: Sequence[ParsedFile]) -> Reading:
     """Take parsed files as one set of rollouts."""
-    rivals = _rivals(files)
+    found = _rivals(files)
+    _find_contradictions(files, found)
     declared = tuple(
         Declared(draft.rollout, file.name, draft.at[0])
         for file in files
         for draft in file.drafts
-        if draft.rollout and not (draft.spoiled or draft.problems or id(draft) in rivals)
+        if draft.rollout and not (draft.spoiled or draft.problems or id(draft) in found)
     )
-    return Reading(declared, tuple(one for file in files for one in _mistakes(file, rivals)))
+    mistakes = tuple(mistake for file in files for mistake in _mistakes(file, found))
+    warnings = tuple(one for file in files for one in _warnings(file, found))
+    return Reading(declared, mistakes, warnings)
 
 
 def parse(source: Source) -> ParsedFile:
@@ -134,12 +142,12 @@ def _decode(data: bytes) -> str:
         ) from error
 
 
-def _rivals(files: Iterable[ParsedFile]) -> _Rivals:
+def _rivals(files: Iterable[ParsedFile]) -> _Found:
     """Blame every claim to a name that is claimed twice: nobody can tell which one is meant.
 
     By the draft's identity: what a file says by itself stays as it is.
     """
-    rivals: dict[int, Problem] = {}
+    rivals: _Found = {}
     claims: dict[str, list[tuple[ParsedFile, Draft]]] = {}
     for file in files:
         for draft in file.drafts:
@@ -148,20 +156,45 @@ def _rivals(files: Iterable[ParsedFile]) -> _Rivals:
     for name, claimants in claims.items():
         for index, (_, draft) in enumerate(claimants if len(claimants) > 1 else ()):
             file, other = claimants[1 if index == 0 else 0]
-            rivals[id(draft)] = Problem(
+            problem = Problem(
                 draft.name_at,
                 NAME,
                 f"rollout {shown(name)} is declared also in {file.name}:{other.name_at[0]}",
                 "keep one of them, or rename one",
             )
+            rivals[id(draft)] = [problem]
     return rivals
 
 
-def _mistakes(file: ParsedFile, rivals: _Rivals) -> Iterator[Mistake]:
+def _find_contradictions(files: Sequence[ParsedFile], found: _Found) -> None:
+    """Blame what no single document can show on every document that has a part in it."""
+    drafts = [draft for file in files for draft in file.drafts]
+    faultless = {
+        draft.rollout.name: draft
+        for draft in drafts
+        if draft.rollout and not (draft.spoiled or draft.problems or id(draft) in found)
+    }
+    rollouts = [draft.rollout for draft in faultless.values() if draft.rollout]
+    claimed = [draft.name for draft in drafts if draft.name is not None]
+    for blame in list(neighbours.blames(rollouts, claimed)):
+        draft = faultless[blame.rollout]
+        problem = Problem(draft.places[blame.loc], blame.loc, blame.message, blame.remedy)
+        found.setdefault(id(draft), []).append(problem)
+
+
+def _warnings(file: ParsedFile, found: _Found) -> Iterator[Mistake]:
+    for draft in file.drafts:
+        if draft.problems or draft.spoiled or id(draft) in found:
+            continue
+        for one in draft.warnings:
+            path = written((*draft.prefix, *one.loc))
+            yield Mistake(file.name, *one.at, path, one.message, one.remedy)
+
+
+def _mistakes(file: ParsedFile, among: _Found) -> Iterator[Mistake]:
     found = [(problem.at, problem.loc, problem) for problem in file.problems]
     for draft in file.drafts:
-        rival = [rivals[id(draft)]] if id(draft) in rivals else []
-        problems = [*draft.problems, *rival]
+        problems = [*draft.problems, *among.get(id(draft), ())]
         found += [(one.at, (*draft.prefix, *one.loc), one) for one in problems]
     found.sort(key=lambda one: one[0])
     for at, loc, problem in found[:MAX_PROBLEMS]:

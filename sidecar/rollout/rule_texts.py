@@ -1,4 +1,4 @@
-"""The field types of rules: what a value, a bound or a network may be, and the remedy if it is not."""
+"""The field types of rules: what a value, a bound or a network may be, and the remedy."""
 
 from decimal import Decimal
 from typing import Annotated

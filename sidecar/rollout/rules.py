@@ -64,17 +64,15 @@ class DateRange(Part):
     )
 
 
-_CONDITION = {
-    "minProperties": 1,
-    "maxProperties": 2,
-    "examples": [{"header": "x-country", "in": ["de", "fr"]}],
-}
+_EXAMPLE: Any = {"header": "x-country", "in": ["de", "fr"]}
 
 
 class Condition(Part):
     """One input with one operator, or conditions within `not`, `allOf` or `anyOf`."""
 
-    model_config = ConfigDict(json_schema_extra=_CONDITION)
+    model_config = ConfigDict(
+        json_schema_extra={"minProperties": 1, "maxProperties": 2, "examples": [_EXAMPLE]}
+    )
 
     header: texts.HeaderName = Field(
         default="", description="A request header, in any case.", examples=["x-country"]
@@ -143,19 +141,19 @@ class Condition(Part):
         default=_ABSENT,
         alias="not",
         description="Does not hold.",
-        examples=[_CONDITION["examples"][0]],
+        examples=[_EXAMPLE],
     )
     all_of: tuple["Condition", ...] = Field(
         default=(),
         json_schema_extra={"minItems": 1, "maxItems": names.MAX_CONDITIONS},
         description="Every one holds.",
-        examples=[_CONDITION["examples"]],
+        examples=[[_EXAMPLE]],
     )
     any_of: tuple["Condition", ...] = Field(
         default=(),
         json_schema_extra={"minItems": 1, "maxItems": names.MAX_CONDITIONS},
         description="At least one holds.",
-        examples=[_CONDITION["examples"]],
+        examples=[[_EXAMPLE]],
     )
 
 
@@ -185,7 +183,7 @@ class Segment(Part):
     )
     weights: dict[str, texts.Weight] = Field(
         default={},
-        description="Weights by variant; one that is not named gets 0, the baseline the rest of 100.",
+        description="Weights by variant; who is not named gets 0, the baseline the rest of 100.",
         examples=[{"canary": 10}],
     )
     salt: texts.Salt = Field(
@@ -295,6 +293,6 @@ def canonical(spec: Any) -> dict[str, Any]:
     Only what is said, so that a document without rules keeps the generation it always had.
     """
     said: dict[str, Any] = spec.model_dump(
-        mode="json", by_alias=True, exclude_unset=True, include=FIELDS
+        mode="json", by_alias=True, exclude_defaults=True, include=FIELDS
     )
     return {field: value for field, value in said.items() if value}

@@ -210,7 +210,9 @@ def _condition(document: Parsed, loc: Loc, said: Fields, depth: int) -> Iterator
         remedy = f"nest at most {names.MAX_WRITTEN_DEPTH} deep"
         yield _problem(document, loc, "is nested too deep", remedy)
         return
-    if nesting:
+    if said.keys() - {*INPUTS, *OPERATORS, *NESTING}:
+        pass  # a field that is not known, which may be the one that seems to be missing
+    elif nesting:
         yield from _group(document, loc, [*nesting, *inputs, *operators])
     else:
         yield from _check(document, loc, inputs, operators)

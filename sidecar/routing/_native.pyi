@@ -35,6 +35,9 @@ class Table:
         Counts nothing. Only request headers decide: empty for every other message.
         """
 
+    def decide_often(self, message: bytes, times: int) -> None:
+        """Read a message once and decide it so many times, in C alone: for the benchmarks."""
+
     def slot_at(self, at: int, position: int, second: int) -> int:
         """Return the slot of rollout number `at` (in order of names) at a point of its line."""
 

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 
 from sidecar.routing import route as routes_
+from sidecar.routing import together
 from sidecar.routing.force import Key
 from sidecar.routing.writing import shares, text
 from sidecar.routing.writing_rules import rules
@@ -30,10 +31,11 @@ def version_of(resource_versions: Mapping[str, str]) -> str:
 def compile_table(routes: Iterable[routes_.Route], version: str, keys: Sequence[Key] = ()) -> bytes:
     """Return the table's bytes; `keys` are those whose force tokens it honours.
 
-    Raises RouteError on a name used twice, or prerequisites in a circle.
+    Raises RouteError on a name used twice, prerequisites in a circle, or layers that overlap.
     """
     ordered = routes_.by_name(routes)
-    ranks = routes_.ranks(ordered)
+    ranks = together.ranks(ordered)
+    together.check_layers(ordered)
     head = struct.pack(
         "<4sIIII",
         b"SCT2",
@@ -51,10 +53,10 @@ def compile_table(routes: Iterable[routes_.Route], version: str, keys: Sequence[
 
 # A change touches few of the routes: the others keep their bytes.
 def _rollout(route: routes_.Route) -> bytes:
-    if "bytes" not in route.made:
-        route.made["bytes"] = b"".join(_parts(route))
-    made: bytes = route.made["bytes"]
-    return made
+    if route.table_bytes is None:
+        route.remember(table_bytes=b"".join(_parts(route)))
+    assert route.table_bytes is not None
+    return route.table_bytes
 
 
 def _parts(route: routes_.Route) -> list[bytes]:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from sidecar.rollout import names
-from sidecar.routing.rule_checks import RouteError, check_rules
+from sidecar.routing.rule_checks import check_rules
 from sidecar.routing.rule_checks import refuse as _refuse
 from sidecar.routing.rules import Holdout, Layer, Override, Prerequisite, Segment, thresholds
 
@@ -80,8 +80,9 @@ class Route:
     revision: int = 0
     limits: tuple[HardLimit, ...] = ()
     thresholds: tuple[int, ...] = field(init=False, repr=False, compare=False)
-    # What others made of this route, once: its bytes in a table, its lists as a dict.
-    made: dict[str, Any] = field(init=False, repr=False, compare=False)
+    # What others made of this route, once; by `remember`. There may be ten thousand of them.
+    table_bytes: bytes | None = field(init=False, repr=False, compare=False)
+    by_unit: Mapping[bytes, str] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -91,7 +92,12 @@ class Route:
         check_rules(self)
         _check_limits(self)
         object.__setattr__(self, "thresholds", thresholds(tuple(v.weight for v in self.variants)))
-        object.__setattr__(self, "made", {})
+        self.remember(table_bytes=None, by_unit=None)
+
+    def remember(self, **made: Any) -> None:
+        """Keep what was made of this route: its bytes in a table, or its lists as a dict."""
+        for name, value in made.items():
+            object.__setattr__(self, name, value)
 
 
 def _check_name(name: str) -> None:
@@ -184,39 +190,3 @@ def by_name(routes: Iterable[Route]) -> tuple[Route, ...]:
         if one.name == next_one.name:
             raise _refuse(one.name, "declared twice", "keep one of them")
     return ordered
-
-
-def ranks(routes: Iterable[Route]) -> dict[str, int]:
-    """Number the rollouts so that each stands above all it requires; 0 requires none of them.
-
-    Raises RouteError where rollouts require one another in a circle, or in too long a chain.
-    """
-    requires = {r.name: [one.rollout for one in r.requires] for r in routes}
-    found = {name: 0 for name, others in requires.items() if not others}
-    for name in requires:
-        _rank(name, requires, found, ())
-    return found
-
-
-def _rank(
-    name: str, requires: Mapping[str, list[str]], found: dict[str, int], way: tuple[str, ...]
-) -> int:
-    if name in found or name not in requires:
-        return found.get(name, 0)
-    if name in way:
-        circle = " requires ".join([*way[way.index(name) :], name])
-        raise _refuse(name, f"prerequisites in a circle: {circle}", "remove one of them")
-    if len(way) > names.MAX_CHAIN:
-        raise _too_long(name)
-    found[name] = 1 + max(_rank(one, requires, found, (*way, name)) for one in requires[name])
-    if found[name] > names.MAX_CHAIN:
-        raise _too_long(name)
-    return found[name]
-
-
-def _too_long(name: str) -> RouteError:
-    return _refuse(
-        name,
-        f"more than {names.MAX_CHAIN} rollouts require one another in a row",
-        "require the last ones directly",
-    )

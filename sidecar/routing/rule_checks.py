@@ -104,7 +104,8 @@ def _check_requires(route: Route) -> None:
         )
     for one in route.requires:
         texts = (one.rollout, *one.variants)
-        if not one.variants or not all(names.DNS_LABEL.fullmatch(text) for text in texts):
+        few = 0 < len(one.variants) <= names.MAX_VARIANTS
+        if not few or not all(names.DNS_LABEL.fullmatch(text) for text in texts):
             raise refuse(
                 route.name, f"prerequisite {one.rollout!r} cannot be", "name it and its variants"
             )
@@ -193,22 +194,30 @@ def _input_fits(asked: Input) -> bool:
     return asked.kind in {"path", "host", "client_address"} and not asked.name
 
 
-def _operand_fits(test: Check) -> bool:
-    texts, bounds = test.texts, (test.low, test.high)
-    if test.operator in _RANGES:
-        return not texts and any(bounds) and all(_is_bound(test.operator, one) for one in bounds)
+def _operand_fits(check: Check) -> bool:
+    texts, bounds = check.texts, (check.low, check.high)
+    if check.operator in _RANGES:
+        return not texts and any(bounds) and all(_is_bound(check.operator, one) for one in bounds)
     if any(bounds):
         return False
-    if test.operator == "present":
+    if check.operator in _TEXT_OPERATORS or check.operator == "present":
+        return _few_fit(check.operator, texts)
+    return _many_fit(check.operator, texts)
+
+
+def _few_fit(operator: str, texts: tuple[bytes, ...]) -> bool:
+    if operator == "present":
         return not texts
-    if test.operator in _TEXT_OPERATORS:
-        short = len(texts) == 1 and 0 < len(texts[0]) <= names.MAX_TEXT_BYTES
-        return short and (test.operator != "regex" or regexes.mistake(texts[0]) is None)
+    short = len(texts) == 1 and 0 < len(texts[0]) <= names.MAX_TEXT_BYTES
+    return short and (operator != "regex" or regexes.mistake(texts[0]) is None)
+
+
+def _many_fit(operator: str, texts: tuple[bytes, ...]) -> bool:
     if not 0 < len(texts) <= names.MAX_LISTED or len(set(texts)) < len(texts):
         return False
-    if test.operator == "cidr":
+    if operator == "cidr":
         return all(values.network(text.decode("ascii", "replace")) for text in texts)
-    return test.operator == "in" and all(0 < len(t) <= names.MAX_TEXT_BYTES for t in texts)
+    return operator == "in" and all(0 < len(t) <= names.MAX_TEXT_BYTES for t in texts)
 
 
 def _is_bound(operator: str, bound: Bound | None) -> bool:

@@ -6,7 +6,6 @@ same answers to the same requests, bit for bit: tests/property/ and tests/confor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,8 @@ from sidecar.routing.rules import AllOf, Input
 from sidecar.routing.twin_rules import holds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
     from sidecar.routing.force import Key
     from sidecar.routing.route import UnitSource
 
@@ -162,11 +163,11 @@ def _hash(salt: bytes, unit: bytes) -> tuple[int, int]:
 
 def listed(route: Route) -> Mapping[bytes, str]:
     """Return the units that are named: each with its variant, "" for those excluded."""
-    if "listed" not in route.made:
+    if route.by_unit is None:
         lists = {unit: one.variant for one in route.overrides for unit in one.units}
-        route.made["listed"] = lists | dict.fromkeys(route.excluded, "")
-    found: dict[bytes, str] = route.made["listed"]
-    return found
+        route.remember(by_unit=lists | dict.fromkeys(route.excluded, ""))
+    assert route.by_unit is not None
+    return route.by_unit
 
 
 # ---- match ---------------------------------------------------------------------------------------

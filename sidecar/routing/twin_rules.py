@@ -36,37 +36,24 @@ def holds(condition: Condition, request: Request) -> bool:
     return any(fits(condition, value) for value in twin_inputs.values(condition.input, request))
 
 
-def fits(test: Check, value: bytes) -> bool:
-    """Whether one value of the input fits the test."""
-    match test.operator:
-        case "present":
-            return True
-        case "exact" | "in":
-            return value in test.texts
-        case "prefix":
-            return value.startswith(test.texts[0])
-        case "suffix":
-            return value.endswith(test.texts[0])
-        case "contains":
-            return test.texts[0] in value
-        case "regex":
-            return regexes.matches(test.texts[0], value)
-        case "cidr":
-            return _in_networks(test, value)
-    return _in_range(test, _READ[test.operator], value)
+def fits(check: Check, value: bytes) -> bool:
+    """Whether one value of the input fits the check."""
+    if check.operator in _READ:
+        return _in_range(check, _READ[check.operator], value)
+    return _FITS[check.operator](check, value)
 
 
-def _in_networks(test: Check, value: bytes) -> bool:
+def _in_networks(check: Check, value: bytes) -> bool:
     found = values.address(value)
-    networks = (values.network(text.decode()) for text in test.texts)
+    networks = (values.network(text.decode()) for text in check.texts)
     return found is not None and any(
         one.family == found[0] and one.low <= found[1] <= one.high for one in networks if one
     )
 
 
-def _in_range(test: Check, read: Callable[[bytes], Any], value: bytes) -> bool:
+def _in_range(check: Check, read: Callable[[bytes], Any], value: bytes) -> bool:
     found = read(value)
-    return found is not None and _above(test.low, read, found) and _below(test.high, read, found)
+    return found is not None and _above(check.low, read, found) and _below(check.high, read, found)
 
 
 def _above(low: Bound | None, read: Callable[[bytes], Any], found: Any) -> bool:
@@ -81,3 +68,15 @@ def _below(high: Bound | None, read: Callable[[bytes], Any], found: Any) -> bool
         return True
     bound = read(high.text.encode())
     return bool(found < bound or (high.inclusive and found == bound))
+
+
+_FITS: dict[str, Callable[[Check, bytes], bool]] = {
+    "present": lambda _check, _value: True,
+    "exact": lambda check, value: value in check.texts,
+    "in": lambda check, value: value in check.texts,
+    "prefix": lambda check, value: value.startswith(check.texts[0]),
+    "suffix": lambda check, value: value.endswith(check.texts[0]),
+    "contains": lambda check, value: check.texts[0] in value,
+    "regex": lambda check, value: regexes.matches(check.texts[0], value),
+    "cidr": _in_networks,
+}

@@ -121,40 +121,32 @@ def _node(condition: Condition, inputs: _Inputs) -> bytes:
     return head + _operand(condition)
 
 
-def _operand(test: Check) -> bytes:
-    match test.operator:
+def _operand(check: Check) -> bytes:
+    match check.operator:
         case "present":
             return b""
         case "in":
-            return struct.pack("<I", len(test.texts)) + b"".join(map(text, test.texts))
+            return struct.pack("<I", len(check.texts)) + b"".join(map(text, check.texts))
         case "cidr":
-            return b"".join(_networks(test.texts))
-        case "semver":
-            return bytes([_flags(test)]) + b"".join(
-                text(bound.text if bound else "") for bound in (test.low, test.high)
-            )
-        case "number":
-            return bytes([_flags(test)]) + b"".join(
-                _wide(values.number(bound.text.encode()) if bound else 0)
-                for bound in (test.low, test.high)
-            )
-        case "date":
-            return bytes([_flags(test)]) + b"".join(
-                _wide(values.date(bound.text.encode()) if bound else 0)
-                for bound in (test.low, test.high)
-            )
-    return text(test.texts[0])
+            return b"".join(_networks(check.texts))
+        case "number" | "date" | "semver":
+            return bytes([_flags(check)]) + _end(check, check.low) + _end(check, check.high)
+    return text(check.texts[0])
 
 
-def _flags(test: Check) -> int:
+def _end(check: Check, bound: Bound | None) -> bytes:
+    said = bound.text if bound else ""
+    if check.operator == "semver":
+        return text(said)
+    read = values.number if check.operator == "number" else values.date
+    return (read(said.encode()) or 0).to_bytes(16, "little", signed=True)
+
+
+def _flags(check: Check) -> int:
     def of(bound: Bound | None, there: int, inclusive: int) -> int:
         return there | inclusive * bound.inclusive if bound else 0
 
-    return of(test.low, _LOW, _LOW_INCLUSIVE) | of(test.high, _HIGH, _HIGH_INCLUSIVE)
-
-
-def _wide(value: int | None) -> bytes:
-    return (value or 0).to_bytes(16, "little", signed=True)
+    return of(check.low, _LOW, _LOW_INCLUSIVE) | of(check.high, _HIGH, _HIGH_INCLUSIVE)
 
 
 def _networks(texts: Iterable[bytes]) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ it is open, because a second controller would answer from its own memory of the 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,7 +20,7 @@ _T = TypeVar("_T")
 
 # "CNRY": how `file` and we tell this database from any other.
 APPLICATION_ID = 0x434E5259
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _SCHEMA = """
 CREATE TABLE states (
@@ -60,6 +61,10 @@ ALTER TABLE events ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE events ADD COLUMN evidence TEXT NOT NULL DEFAULT '';
 """,
     2: "ALTER TABLE states ADD COLUMN killed INTEGER NOT NULL DEFAULT 0;",
+    3: """
+CREATE TABLE told (rollout TEXT PRIMARY KEY, revision INTEGER NOT NULL) STRICT;
+INSERT INTO told SELECT rollout, revision FROM states;
+""",
 }
 _SET_STATE = """
 INSERT INTO states (rollout, document, generation, file, in_force, revision, retired, changed_at,
@@ -75,6 +80,15 @@ INSERT INTO events (rollout, revision, kind, generation, at, who, why, before, a
     launch, step, evidence)
 VALUES (:rollout, :revision, :kind, :generation, :at, :who, :why, :before, :after, :phase,
     :launch, :step, :evidence)
+"""
+_UNTOLD = """
+SELECT events.* FROM events LEFT JOIN told USING (rollout)
+WHERE events.revision > coalesce(told.revision, 0) AND events.at >= ?
+ORDER BY seq
+"""
+_TOLD = """
+INSERT INTO told VALUES (?, ?)
+ON CONFLICT (rollout) DO UPDATE SET revision = max(revision, excluded.revision)
 """
 
 
@@ -124,6 +138,16 @@ class Store:
         query = "SELECT * FROM events WHERE seq IN (SELECT max(seq) FROM events GROUP BY rollout)"
         with self._errors():
             return {event.rollout: event for event in self._select(query, rows.event)}
+
+    def untold(self, since: datetime) -> list[Event]:
+        """Read the events since then that nobody has been told of, oldest first."""
+        with self._errors():
+            return list(self._select(_UNTOLD, rows.event, since.astimezone(UTC).isoformat()))
+
+    def mark_told(self, rollout: str, revision: int) -> None:
+        """Note that people were told of a rollout's events up to this revision."""
+        with self._errors(), self._transaction():
+            self._db.execute(_TOLD, (rollout, revision))
 
     def close(self) -> None:
         """Give the file up. Nothing is lost without it."""

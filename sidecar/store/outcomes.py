@@ -1,4 +1,4 @@
-"""The controller's outcome rows: SQLite in a file of its own, so that counting never delays weights.
+"""The controller's outcome rows: SQLite in a file of its own: counting never delays weights.
 
 Invariant: a row is known by its epoch and number, and of two states the one with the higher
 sequence is true; writing one twice changes nothing. `seen` numbers the changes in the order they

@@ -10,7 +10,7 @@ from collections import Counter
 import aiohttp
 import pytest
 
-from bench.lab.process import wait_until
+from bench.lab.process import LabError, wait_until
 from bench.lab.stack import Plan, Stack
 from sidecar.analysis import cells
 from sidecar.store import Outcomes
@@ -85,3 +85,50 @@ def settle(stack, requests):
         return f"outcomes_taken {requests}," in said and "outcomes_waiting 0" in said
 
     wait_until("every outcome is told", told, alive=[stack.children["sidecar"]])
+
+
+LIMITED = """
+apiVersion: canary.dev/v1
+kind: Rollout
+metadata: {name: chat-model}
+spec:
+  unit: [{header: x-user-id}]
+  variants: [{name: stable, weight: 100}, {name: canary, weight: 0}]
+  steps: [{weight: 50, hold: 30m}, {weight: 100}]
+  guardrails: [{metric: error_rate, limit: 20%}]
+"""
+
+
+async def variant_of(url, user, fails=0):
+    headers = {"x-user-id": user, "x-request-key": user, "x-fail-times": str(fails)}
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
+        return answer.headers["x-answered-by"]
+
+
+def ask(stack, user, fails=0):
+    return asyncio.run(variant_of(stack.envoy.url, user, fails))
+
+
+def test_a_sidecar_cut_off_takes_a_failing_canary_out_and_the_controller_rolls_it_back(tmp_path):
+    (tmp_path / "chat-model.yaml").write_text(LIMITED)
+    with running("native", rollouts=tmp_path) as stack:
+        wait_until("the first step", lambda: "canary" in {ask(stack, user) for user in USERS[:9]})
+        insider = next(user for user in USERS if ask(stack, user) == "canary")
+        stack.children["controller"].stop()
+
+        def out():
+            return {ask(stack, insider, 10**6) for _ in range(10)} == {"stable"}
+
+        wait_until("the sidecar took it out by itself", out)
+        stack.start("controller", *stack.plan.canary, "controller", str(stack.work / "rollouts"))
+
+        def told():
+            with contextlib.suppress(LabError):
+                return "RolledBack" in stack.canary("history", "chat-model").output
+
+        wait_until("the controller heard of it", told, alive=[stack.children["controller"]])
+        said = stack.canary("history", "chat-model").output
+        assert "sidecar" in said
+        assert "the hard limit is 20.0%" in " ".join(said.split())
+        wait_until("both agree", lambda: "canary 0 %" in stack.canary("status").output)
+        assert ask(stack, insider) == "stable"

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 from control_lab import Sidecar, route, serving, short_dir, snapshot, until
+from messages import request_headers
 from outcome_lab import on_a_loop
 
 from sidecar.control.guarding import Guard
@@ -57,8 +58,6 @@ class House:
 
 
 def _request(user):
-    from messages import request_headers
-
     return request_headers([(":path", b"/"), ("x-user-id", user.encode())])
 
 

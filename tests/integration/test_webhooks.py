@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web as aio
-from launch_lab import GUARDED, Launch
+from launch_lab import GUARDED, START, Launch, origin
 
+from sidecar import delivery
 from sidecar.delivery import Command, Tick, Verdict
+from sidecar.store import Store
 from sidecar.web import Notifier, Webhooks
 
 SECRET = "T0K3N"
@@ -134,6 +136,44 @@ def test_every_change_of_phase_is_told_in_order_as_slack_takes_it(tmp_path):
     assert told["/open"][-1]["text"].endswith("RolledBack by ann: as measured")
 
 
+def test_what_a_killed_controller_did_not_tell_the_next_one_does(tmp_path):
+    """The first one dies between the commit and the answer of the webhook."""
+
+    async def scenario(listener, hooks):
+        launch = hooked(f"{listener.url}/open")
+        store = Store(tmp_path / "db.sqlite")
+        declared = delivery.adopt(None, launch.state.document, origin(0))
+        store.commit([declared])
+
+        async def mark(rollout, revision):
+            store.mark_told(rollout, revision)
+
+        first = Notifier(hooks.ask, mark)
+        for number, (before, change) in enumerate(moves(launch, Tick(), Command.PAUSE)):
+            store.commit([change])
+            if number:
+                listener.answers["/open"] = None
+            first.tell(before, change)
+            while len(listener.got) <= number:
+                await asyncio.sleep(0)
+            if not number:
+                await first.idle()
+        await first.close()
+        listener.answers.clear()
+        store.close()
+        store = Store(tmp_path / "db.sqlite")
+        second = Notifier(hooks.ask, mark)
+        second.catch_up(store.untold(START), store.states())
+        await second.idle()
+        told = [body["text"].split(" (")[0] for _, body in listener.got]
+        assert store.untold(START) == []
+        store.close()
+        return told
+
+    told = listening(scenario)
+    assert told == ["chat: Pending -> Running", "chat: Running -> Paused", "chat: Paused"]
+
+
 def test_a_hanging_address_holds_up_no_other_and_a_failing_one_is_tried_again(caplog):
     rested = []
 
@@ -145,7 +185,7 @@ def test_a_hanging_address_holds_up_no_other_and_a_failing_one_is_tried_again(ca
         listener.answers["/flaky"] = lambda: next(failures, (200, "ok"))
         listener.answers["/hanging"] = None
         launch = hooked(f"{listener.url}/hanging", f"{listener.url}/flaky")
-        notifier = Notifier(hooks.ask, rest)
+        notifier = Notifier(hooks.ask, rest=rest)
         for before, change in moves(launch, Tick(), Command.ABORT):
             notifier.tell(before, change)
         while len([1 for path, _ in listener.got if path == "/flaky"]) < 4:
@@ -171,7 +211,7 @@ def test_a_line_that_cannot_be_sent_is_given_up_with_a_word_but_no_secret(tmp_pa
 
     async def scenario(listener, hooks):
         launch = hooked(file=tmp_path / "url")
-        notifier = Notifier(hooks.ask, rest)
+        notifier = Notifier(hooks.ask, rest=rest)
         for before, change in moves(launch, Tick()):
             notifier.tell(before, change)
         await notifier.idle()

@@ -11,7 +11,7 @@ MADE = building.BUILT / "tonic"
 
 
 class Tonic(Program):
-    """One thread: with several the same work costs more CPU."""
+    """One thread, so that no work is handed from one to another."""
 
     name = "tonic"
 

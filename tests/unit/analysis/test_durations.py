@@ -114,3 +114,12 @@ def test_the_learner_waits_longer_while_answers_are_open():
         learner.learn(slow, 20)
     assert learner.plan is not None
     assert learner.age_s >= 20
+
+
+def test_a_quantile_among_the_open_answers_is_waited_for_twice_as_long():
+    learner = steering.Learner(Relative(0.0), 0.99)
+    fast = np.zeros(edges.BUCKETS, dtype=np.int64)
+    fast[edges.bucket(50_000)] = 197
+    learner.learn(fast, 200)
+    assert learner.plan is not None
+    assert learner.age_s == 2

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from blocks_lab import ERRORS, SHAPE, STRATUM, TAIL, Traffic, arm
+from blocks_lab import ERRORS, SHAPE, STRATUM, TAIL, Traffic, arm, histogram
 
 from sidecar import analysis
 from sidecar.analysis import (
@@ -286,3 +286,45 @@ def test_an_arm_that_is_seldom_asked_is_not_stale_at_once():
         judge.observe([Block(STRATUM, second, arm(1), arm(1))], second + 1.0)
     assert judge.verdict(1_100.0).why is None
     assert judge.verdict(5_000.0).why is Why.STALE
+
+
+def slow_service(judge, seconds, candidate_s, errors=0.05, seed=3):
+    """Failures at once, successes after 10 s or `candidate_s`; a block comes whenever it rose."""
+    random = np.random.default_rng(seed)
+    drawn = [(random.binomial(20, 0.2), random) for _ in range(seconds)]
+    sizes = [(20 - int(n), int(n)) for n, _ in drawn]
+    failed = [tuple(int(random.binomial(n, errors)) for n in size) for size in sizes]
+    for now in range(1, seconds):
+        blocks = []
+        for second in range(max(0, now - 45), now):
+            arms = []
+            for n, bad, answer_s in zip(
+                sizes[second], failed[second], (10.0, candidate_s), strict=True
+            ):
+                done = n - bad if now - second > answer_s else 0
+                latency = [0.05] * bad + [answer_s] * done
+                answered = Counts(bad + done, bad, histogram(latency))
+                arms.append(Arm(Counts(n, bad, histogram(latency)), answered))
+            blocks.append(Block(STRATUM, second, *arms, share=0.2))
+        assert not judge.observe(blocks, float(now))
+    return judge
+
+
+def test_slower_successes_do_not_look_like_errors_or_a_wrong_split():
+    judge = slow_service(Judge([Guardrail("error_rate")], 0.0), 200, candidate_s=30.0)
+    assert judge.harmful is None
+    assert not judge.mismatched
+
+
+def test_open_answers_are_slow_ones_even_if_units_are_counted_by_their_answers():
+    judge = slow_service(Judge([Guardrail("latency")], 0.0), 200, candidate_s=39.0, errors=0.0)
+    assert judge.harmful is not None
+
+
+def test_arms_that_cannot_be_compared_are_not_rolled_back():
+    judge, traffic = Judge([ERRORS], 0.0), Traffic(share=0.5)
+    for second in range(300):
+        block = dataclasses.replace(traffic.block(second, errors=(0.02, 0.02)), share=0.05)
+        judge.observe([block], second + 1.0)
+    assert judge.harmful is None
+    assert judge.verdict(300.0).why is Why.MISMATCH

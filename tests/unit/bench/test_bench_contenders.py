@@ -9,6 +9,8 @@ from bench.contenders.floor import Floor, answer
 from bench.harness.claims import CLAIMS
 from bench.harness.figures import BY_KEY
 from bench.lab.process import LabError
+from sidecar import extproc
+from sidecar.errors import CanaryError
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: f"{claim.metric}-{claim.over}")
@@ -29,6 +31,15 @@ def test_without_its_tools_a_contender_says_what_to_install(name, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(Missing, match="apt-get install"):
         by_name()[name].prepare()
+
+
+def test_an_engine_that_was_not_built_is_left_out_with_its_remedy(monkeypatch):
+    def absent(address, *, socket_mode):
+        raise CanaryError("not built", remedy="build it")
+
+    monkeypatch.setitem(extproc.ENGINES, "native", absent)
+    with pytest.raises(Missing, match="build it"):
+        by_name()["canary-native"].prepare()
 
 
 def test_without_a_library_its_package_is_named():

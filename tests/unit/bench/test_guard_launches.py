@@ -28,11 +28,11 @@ def test_a_simulated_launch_has_the_money_of_a_judge(margin):
     for second in range(seconds):
         n = random.poisson([[95], [5]], (2, many))
         e = random.binomial(n, 0.03)
-        simulated.look(second + 1.0, [(0, launches.News(n[0], n[1], e[0], e[1]))])
+        simulated.look(second + 1.0, [launches.News(e[0], e[1], 0.05, n[1])])
         for index, judge in enumerate(judges):
             counts = [Counts(int(n[arm][index]), int(e[arm][index])) for arm in (0, 1)]
             arms = [Arm(one, one) for one in counts]
-            judge.observe([Block(Stratum("s", "v"), second, *arms)], second + 1.0)
+            judge.observe([Block(Stratum("s", "v"), second, *arms, share=0.05)], second + 1.0)
     for index, judge in enumerate(judges):
         assert judge.errors[0].money == pytest.approx(simulated.money[index], rel=1e-12)
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from launch_lab import GUARDED, START, text
 
-from sidecar.control import documents, driving, keeper
+from sidecar.control import codec, documents, driving, keeper
 from sidecar.control.driving import Driver, no_judgements
 from sidecar.control.keeper import Keeper
 from sidecar.delivery import Command, Judgement, Kind, Origin, Verdict
@@ -207,6 +207,28 @@ def test_a_command_with_a_stale_revision_is_refused(run):
         assert again.after is again.before
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "segments: [{name: staff, when: [{header: x-staff, in: ['yes']}], variant: canary}]",
+        "overrides: [{variant: canary, units: [ann]}]",
+    ],
+)
+def test_after_a_rollback_no_rule_gives_the_candidate_and_in_the_next_launch_it_does_again(
+    run, rule
+):
+    async def scenario(house):
+        await house.declare(text("chat", "[{weight: 5}]", rule))
+        killed = []
+        for command in (Command.PAUSE, Command.ABORT, Command.LAUNCH):
+            await house.keeper.act("chat", command, Origin(START, "ann", ""))
+            data = house.keeper.snapshot.resources["chat"].data
+            killed.append(codec.decode("chat", data).killed)
+        return killed
+
+    assert run(scenario) == [False, True, False]
 
 
 def test_a_launch_that_refreshes_its_cohort_has_a_salt_of_its_own_in_the_resource(run):

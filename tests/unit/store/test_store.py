@@ -47,7 +47,7 @@ def test_a_reopened_store_gives_back_exactly_what_was_committed(path):
     store.close()
     again = Store(path)
     assert again.states() == {"chat": made[-1].state}
-    assert str(again.states()["chat"].in_force["canary"]) == "12.500"
+    assert str(again.states()["chat"].in_force["canary"]) == "12.5"
     assert again.events("chat") == [change.event for change in made]
     assert again.last_events() == {"chat": made[-1].event}
     again.close()

@@ -1,7 +1,7 @@
 //! An ext_proc server as a Rust engineer would write it: tonic, prost, tokio.
 //!
-//! It knows one rollout from its command line and decides as docs/assignment.md says. One thread:
-//! with several the same work costs more CPU, and CPU per request is what is compared.
+//! It knows one rollout from its command line and decides as docs/assignment.md says. One thread, as
+//! in the floor: no work is handed from one to another, and one Envoy worker needs no more.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
