@@ -61,6 +61,8 @@ _RETRY_S = 1.0
 # What a controller that crashed did not come to tell, people are told within this time.
 _STILL_NEWS = timedelta(hours=1)
 _JUDGE_EVERY_S = 1.0
+# Three times as long as a row may rise: clocks differ, and a restarted guard reads back.
+_OUTCOMES_KEPT_S = 3_600
 _SWITCH_S = 0.0005
 _log = logging.getLogger(__name__)
 
@@ -171,11 +173,20 @@ class Controller:
         async with asyncio.TaskGroup() as parts:
             for run in (self._driver.run, self._jury.run, self._follow):
                 parts.create_task(run())
+            parts.create_task(_lasting(self._sum_up))
 
     async def _act(self, words: Mapping[str, Judgement]) -> None:
         """Act on harm at once."""
         assert self._driver
         await self._driver.hear(words)
+
+    async def _sum_up(self) -> None:
+        """Make hours of the outcomes that cannot rise any more, and that no test looks at."""
+        assert self._outcomes
+        while True:
+            before = int(time.time()) - _OUTCOMES_KEPT_S
+            await self._counting(functools.partial(self._outcomes.compact, before))
+            await asyncio.sleep(_OUTCOMES_KEPT_S / 4)
 
     async def _follow(self) -> None:
         """Follow the folder, whatever becomes of it."""
@@ -249,6 +260,10 @@ class Controller:
     async def _history(self, rollout: str, newest: int) -> list[Event]:
         assert self._store
         return await self._blocking(functools.partial(self._store.events, rollout, newest))
+
+    async def _told(self, rollout: str, revision: int) -> None:
+        assert self._store
+        await self._blocking(functools.partial(self._store.mark_told, rollout, revision))
 
     def _tripped(self, trip: receiving.Trip) -> None:
         task = asyncio.create_task(self._roll_back(trip))
