@@ -42,6 +42,7 @@ from sidecar.control.pb import outcomes_pb2
 from sidecar.control.reporting import Reporter
 from sidecar.control.server import Server
 from sidecar.control.services import AdminServer, RolloutService
+from sidecar.control.trips import Trip
 from sidecar.delivery import Change, Command, Event, Judgement, Origin, State
 from sidecar.errors import CanaryError
 from sidecar.outcomes.recording import Recorder
@@ -265,12 +266,12 @@ class Controller:
         assert self._store
         await self._blocking(functools.partial(self._store.mark_told, rollout, revision))
 
-    def _tripped(self, trip: receiving.Trip) -> None:
+    def _tripped(self, trip: Trip) -> None:
         task = asyncio.create_task(self._roll_back(trip))
         self._tripping.add(task)
         task.add_done_callback(self._tripping.discard)
 
-    async def _roll_back(self, trip: receiving.Trip) -> None:
+    async def _roll_back(self, trip: Trip) -> None:
         """Take out everywhere what one sidecar took out, unless somebody has decided since."""
         assert self._keeper
         origin = Origin(datetime.now(UTC), f"sidecar {trip.node}", trip.reason)
@@ -282,10 +283,6 @@ class Controller:
             # Unless the same launch is still under way: then the guard takes it up.
             if self._jury:
                 self._jury.tripped(trip)
-
-    async def _told(self, rollout: str, revision: int) -> None:
-        assert self._store
-        await self._blocking(functools.partial(self._store.mark_told, rollout, revision))
 
     async def _keep_outcomes(self, rows: Sequence[receiving.Received]) -> None:
         assert self._outcomes
