@@ -42,6 +42,7 @@ from sidecar.control.pb import outcomes_pb2
 from sidecar.control.reporting import Reporter
 from sidecar.control.server import Server
 from sidecar.control.services import AdminServer, RolloutService
+from sidecar.control.snapshot import Snapshot
 from sidecar.control.trips import Trip
 from sidecar.delivery import Change, Command, Event, Judgement, Origin, State
 from sidecar.errors import CanaryError
@@ -128,11 +129,13 @@ class Controller:
         self._notifier = Notifier(self._webhooks.ask, self._told)
         since = datetime.now(UTC) - _STILL_NEWS
         untold = await self._blocking(functools.partial(self._store.untold, since))
-        self._keeper = Keeper(self._store, self._server.publish, self._blocking, self._observe)
+        self._keeper = Keeper(self._store, self._publish, self._blocking, self._observe)
         await self._keeper.adopt(await asyncio.to_thread(self._documents.scan))
         self._outcomes = await self._counting(lambda: Outcomes(self._settings.outcomes_database))
         service = RolloutService(self._keeper, lambda: self._server.sidecars, self._history)
         self._jury = Jury(self._keeper, self._outcomes, self._counting, self._act)
+        if self._keeper.snapshot:
+            self._jury.published(self._keeper.snapshot.version)
         self._driver = Driver(
             self._keeper, self._jury.judge, self._webhooks.ask, heard=self._notes.judged
         )
@@ -175,6 +178,12 @@ class Controller:
             for run in (self._driver.run, self._jury.run, self._follow):
                 parts.create_task(run())
             parts.create_task(_lasting(self._sum_up))
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        """Let the guard know which shares a table means before anybody is routed by it."""
+        if self._jury:
+            self._jury.published(snapshot.version)
+        self._server.publish(snapshot)
 
     async def _act(self, words: Mapping[str, Judgement]) -> None:
         """Act on harm at once."""

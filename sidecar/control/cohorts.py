@@ -7,11 +7,10 @@ from before the launch was watched.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
-
-from sidecar.analysis import Arm, Block, Counts, Judge, Stratum, cells, edges
+from sidecar.analysis import Arm, Block, Counts, Judge, Stratum, arm
 
 BY_CHANCE = "weight"
 BY_SEGMENT = "segment:"
@@ -74,29 +73,10 @@ def _share(stratum: Stratum, shares: Mapping[str, float]) -> float | None:
 
 
 def _arm(counts: Mapping[int, int], *, timed: bool) -> Arm:
-    """Count an arm.
-
-    The router counts by tenths of a second, Envoy exactly: at the edge of a second the two differ
-    by a request or two, and whatever was answered was started.
-    """
-    answered = counts.get(cells.COMPLETED, 0)
-    started = max(counts.get(cells.STARTED, 0), answered)
-    requests = Counts(
-        started,
-        counts.get(cells.ERRORS, 0),
-        _histogram(counts, cells.DURATION) if timed else None,
-    )
-    units = Counts(
-        counts.get(cells.UNITS, 0),
-        counts.get(cells.UNIT_ERRORS, 0),
-        _histogram(counts, cells.UNIT_DURATION) if timed else None,
-    )
-    return Arm(requests, units)
+    """Count an arm; of a second that was judged, or where nobody asks, without durations."""
+    known = arm(counts)
+    return known if timed else Arm(*map(_untimed, (known.requests, known.units)))
 
 
-def _histogram(counts: Mapping[int, int], first: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    made = np.zeros(edges.BUCKETS, dtype=np.int64)
-    for cell, count in counts.items():
-        if first <= cell < first + edges.BUCKETS:
-            made[cell - first] = count
-    return made
+def _untimed(counts: Counts) -> Counts:
+    return replace(counts, latency=None, answered=counts.started - counts.open)

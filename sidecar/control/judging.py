@@ -35,6 +35,8 @@ _REMEMBER_S = 2.0
 _REMEMBER_REST = 100.0
 # A word that nothing new was heard for is said again for this long before it is thought over.
 _REPEAT_S = 3.0
+# Tables of a launch whose shares are remembered for rows that still rise.
+_MOST_SHARES = 200
 _log = logging.getLogger(__name__)
 
 
@@ -61,6 +63,7 @@ class Look:
     state: State
     watch: Watch
     rows: Sequence[Row]
+    shares: Mapping[str, float]
     trip: Trip | None
     thorough: bool
 
@@ -94,6 +97,7 @@ class Jury:
         self._memories: dict[str, str] | None = None
         self._trips: dict[str, Trip] = {}
         self._complaints: dict[str, str] = {}
+        self._shares: dict[str, dict[str, float]] = {}
         self._written: set[str] = set()
         self._remember_at_s = 0.0
 
@@ -108,6 +112,15 @@ class Jury:
         """Hear that a sidecar took a variant out."""
         self._trips[trip.rollout] = trip
         self.arrived(frozenset([trip.rollout]))
+
+    def published(self, version: str) -> None:
+        """Hear that a table with the weights of this moment goes to the sidecars."""
+        for state in self._keeper.states.values():
+            if _under_way(state) and (share := _designed(state)) is not None:
+                known = self._shares.setdefault(state.name, {})
+                known[version] = share
+                if len(known) > _MOST_SHARES:
+                    del known[next(iter(known))]
 
     # What it does.
 
@@ -160,7 +173,14 @@ class Jury:
         asked = await self._prepared(states)
         news = await self._read(asked)
         looks = [
-            Look(state, watch, news[state.name], self._standing_trip(state, watch), thorough)
+            Look(
+                state,
+                watch,
+                news[state.name],
+                dict(self._shares.get(state.name, {})),
+                self._standing_trip(state, watch),
+                thorough,
+            )
             for state, watch in asked
         ]
         before, now_s = dict(self._words), self._clock()
@@ -265,6 +285,18 @@ def _under_way(state: State) -> bool:
     return bool(state.progress and state.progress.phase in UNDER_WAY and not state.retired)
 
 
+def _designed(state: State) -> float | None:
+    """Return the candidate's share of those between whom chance decides; None if unknown.
+
+    A prerequisite may stand on the same hash line, and then chooses with it.
+    """
+    plan, weights = state.document.rollout.plan, state.in_force
+    if plan is None or state.document.rollout.spec.requires:
+        return None
+    both = weights[plan.baseline] + weights[plan.candidate]
+    return float(weights[plan.candidate] / both) if both else None
+
+
 def _judged(look: Look, before: Judgement | None, now_s: float) -> Judgement | Exception | None:
     """Look, in the guard's thread; return the word if there is a new one, or what went wrong."""
     try:
@@ -277,7 +309,7 @@ def _looked(look: Look, before: Judgement | None, now_s: float) -> Judgement | N
     watch, trip = look.watch, look.trip
     known = watch.harmful
     if look.rows or look.thorough:
-        watch.take(look.rows, {}, now_s)
+        watch.take(look.rows, look.shares, now_s)
     # A verdict costs more than a look: between the seconds only harm is put into words.
     if not (look.thorough or trip or (watch.harmful and not known)):
         return None

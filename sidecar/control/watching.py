@@ -76,6 +76,8 @@ class Watch:
         self.seen = seen
         self.judge = Judge([declared(one) for one in self.guardrails], now_s, POLICY)
         self.answers = Answers(progress.step, progress.began.timestamp())
+        # The candidate's designed share by table version: a stratum's must not change.
+        self.shares: dict[str, float] = {}
         self.refused: Counter[str] = Counter()
         self.changed = True
 
@@ -101,6 +103,7 @@ class Watch:
 
     def take(self, rows: Sequence[Row], shares: Mapping[str, float], now_s: float) -> None:
         """Take rows in the order in which they came, and look."""
+        self.shares.update(shares)
         compared = []
         for row in rows:
             self.seen = max(self.seen, row.seen)
@@ -111,7 +114,7 @@ class Watch:
                 counts = cells.unpack(row.counts)
                 self.answers.take(row, arm, counts.get(cells.COMPLETED, 0), now_s)
                 compared.append((row, counts))
-        found = cohorts.blocks(compared, self.judge, self.arms, shares)
+        found = cohorts.blocks(compared, self.judge, self.arms, self.shares)
         for refusal in self.judge.observe(found, now_s):
             self._refuse(refusal.reason)
         self.changed = self.changed or bool(rows)
@@ -195,6 +198,7 @@ class Watch:
                 "since": self.since_s,
                 "seen": self.seen,
                 "refused": self.refused,
+                "shares": self.shares,
                 "step": [answers.step, answers.since_s, answers.counts, answers.heard_s],
                 "rows": [[*key, *one] for key, one in answers.rows.items()],
                 "judge": dump(self.judge),
@@ -214,7 +218,7 @@ class Watch:
         if about != (FORMAT, watch.launch, watch._terms(), watch.arms):
             return None
         watch.since_s, watch.revision = said["since"], said["revision"]
-        watch.refused = Counter(said["refused"])
+        watch.refused, watch.shares = Counter(said["refused"]), said["shares"]
         step, since_s, counts, heard_s = said["step"]
         rows = {(epoch, number): (second, n) for epoch, number, second, n in said["rows"]}
         watch.answers = Answers(step, since_s, counts, heard_s, rows)
