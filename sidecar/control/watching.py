@@ -56,7 +56,7 @@ class Answers:
 
     def forget(self, now_s: float) -> None:
         """Drop rows that cannot rise any more."""
-        self.rows = {key: one for key, one in self.rows.items() if one[0] >= now_s - 2 * OPEN_S}
+        self.rows = {key: one for key, one in self.rows.items() if one[0] >= now_s - OPEN_S}
 
 
 class Watch:

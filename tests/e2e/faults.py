@@ -45,7 +45,8 @@ def blind_guard():
     def well(packed):
         counts = unpack(packed)
         fine = {cell: n for cell, n in counts.items() if cell not in bad and cell < cells.DURATION}
-        return fine | {cells.DURATION: counts.get(cells.COMPLETED, 0)}
+        fast = {cells.DURATION: cells.COMPLETED, cells.UNIT_DURATION: cells.UNITS}
+        return fine | {cell: counts.get(count, 0) for cell, count in fast.items()}
 
     cells.unpack = well
 
