@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -31,9 +31,10 @@ from sidecar.control import documents, messages, receiving, services, wire
 from sidecar.control.backoff import Backoff
 from sidecar.control.client import Client
 from sidecar.control.doors import Door
-from sidecar.control.driving import Driver, Judge, no_judgements
+from sidecar.control.driving import Driver
 from sidecar.control.force_keys import ForceKeys
 from sidecar.control.guarding import Guard
+from sidecar.control.judging import Jury
 from sidecar.control.keeper import Keeper
 from sidecar.control.noting import Notes, launches
 from sidecar.control.pb import control_pb2 as pb
@@ -41,7 +42,9 @@ from sidecar.control.pb import outcomes_pb2
 from sidecar.control.reporting import Reporter
 from sidecar.control.server import Server
 from sidecar.control.services import AdminServer, RolloutService
-from sidecar.delivery import Change, Command, Event, Origin, State
+from sidecar.control.snapshot import Snapshot
+from sidecar.control.trips import Trip
+from sidecar.delivery import Change, Command, Event, Judgement, Origin, State
 from sidecar.errors import CanaryError
 from sidecar.outcomes.recording import Recorder
 from sidecar.outcomes.spool import Row
@@ -102,12 +105,12 @@ class Controller:
         self._tripping: set[asyncio.Task[None]] = set()
         self._keeper: Keeper | None = None
         self._stamp: object = None
-        # The guard's seat: whoever measures is put here before `run`.
-        self.judge: Judge = no_judgements
         self._webhooks: Webhooks | None = None
         self._notifier: Notifier | None = None
         self._http: web.Server | None = None
         self._notes = Notes(onlooker.event)
+        self._driver: Driver | None = None
+        self._jury: Jury | None = None
         onlooker.measure_controller(
             telemetry.ControllerSources(
                 self._current_and_behind,
@@ -126,16 +129,21 @@ class Controller:
         self._notifier = Notifier(self._webhooks.ask, self._told)
         since = datetime.now(UTC) - _STILL_NEWS
         untold = await self._blocking(functools.partial(self._store.untold, since))
-        self._keeper = Keeper(self._store, self._server.publish, self._blocking, self._observe)
+        self._keeper = Keeper(self._store, self._publish, self._blocking, self._observe)
         await self._keeper.adopt(await asyncio.to_thread(self._documents.scan))
         self._outcomes = await self._counting(lambda: Outcomes(self._settings.outcomes_database))
         service = RolloutService(self._keeper, lambda: self._server.sidecars, self._history)
-        await self._server.start(
-            service,
-            receiving.Inbox(
-                self._keep_outcomes, tripped=self._tripped, hurried=self._keeper.judging
-            ),
+        self._jury = Jury(self._keeper, self._outcomes, self._counting, self._act)
+        if self._keeper.snapshot:
+            self._jury.published(self._keeper.snapshot.version)
+        self._driver = Driver(
+            self._keeper, self._jury.judge, self._webhooks.ask, heard=self._notes.judged
         )
+        inbox = receiving.Inbox(
+            self._keep_outcomes, self._jury.arrived, self._tripped, self._keeper.judging
+        )
+        self._keeper.trips = inbox.trips
+        await self._server.start(service, inbox)
         self._notifier.catch_up(untold, self._keeper.states)
         await self._serve_http(self._keeper)
         for door in self._server.doors:
@@ -164,13 +172,23 @@ class Controller:
 
     async def run(self) -> None:
         """Follow the folder and drive the launches."""
-        assert self._keeper
-        assert self._webhooks
-        driver = Driver(self._keeper, self.judge, self._webhooks.ask, heard=self._notes.judged)
-        async with asyncio.TaskGroup() as both:
-            both.create_task(driver.run())
-            both.create_task(self._follow())
-            both.create_task(_lasting(self._sum_up))
+        assert self._driver
+        assert self._jury
+        async with asyncio.TaskGroup() as parts:
+            for run in (self._driver.run, self._jury.run, self._follow):
+                parts.create_task(run())
+            parts.create_task(_lasting(self._sum_up))
+
+    def _publish(self, snapshot: Snapshot) -> None:
+        """Let the guard know which shares a table means before anybody is routed by it."""
+        if self._jury:
+            self._jury.published(snapshot.version)
+        self._server.publish(snapshot)
+
+    async def _act(self, words: Mapping[str, Judgement]) -> None:
+        """Act on harm at once."""
+        assert self._driver
+        await self._driver.hear(words)
 
     async def _sum_up(self) -> None:
         """Make hours of the outcomes that cannot rise any more, and that no test looks at."""
@@ -217,6 +235,8 @@ class Controller:
             await self._webhooks.close()
         if self._store:
             await self._blocking(self._store.close)
+        if self._jury:
+            await self._jury.close()
         if self._outcomes:
             await self._counting(self._outcomes.close)
         self._writer.shutdown()
@@ -255,12 +275,12 @@ class Controller:
         assert self._store
         await self._blocking(functools.partial(self._store.mark_told, rollout, revision))
 
-    def _tripped(self, trip: receiving.Trip) -> None:
+    def _tripped(self, trip: Trip) -> None:
         task = asyncio.create_task(self._roll_back(trip))
         self._tripping.add(task)
         task.add_done_callback(self._tripping.discard)
 
-    async def _roll_back(self, trip: receiving.Trip) -> None:
+    async def _roll_back(self, trip: Trip) -> None:
         """Take out everywhere what one sidecar took out, unless somebody has decided since."""
         assert self._keeper
         origin = Origin(datetime.now(UTC), f"sidecar {trip.node}", trip.reason)
@@ -269,6 +289,9 @@ class Controller:
         except CanaryError as error:
             said = {"rollout": trip.rollout, "node": trip.node, "because": error.args[0]}
             _log.warning("a sidecar's trip changes nothing here", extra=said)
+            # Unless the same launch is still under way: then the guard takes it up.
+            if self._jury:
+                self._jury.tripped(trip)
 
     async def _keep_outcomes(self, rows: Sequence[receiving.Received]) -> None:
         assert self._outcomes

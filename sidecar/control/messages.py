@@ -1,6 +1,6 @@
 """Our own values as `canary.v1` messages, for the replies of both services."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration
@@ -12,8 +12,11 @@ from sidecar.control.following import Held
 from sidecar.control.keeper import Keeper
 from sidecar.control.offload import MANY, off_loop_if
 from sidecar.control.pb import control_pb2 as pb
+from sidecar.control.trips import Trip
 from sidecar.delivery import UNDER_WAY, Event, Judgement, Phase, State, Weights, plain, waits
 from sidecar.routing import Route
+
+_LATEST_MS = 253_402_300_799_000  # the last moment that a timestamp can be
 
 
 def weights(values: Weights) -> list[pb.Weight]:
@@ -38,7 +41,10 @@ def length(span: timedelta) -> Duration:
 
 
 def rollout_status(
-    state: State, last: Event | None, judgement: Judgement | None = None
+    state: State,
+    last: Event | None,
+    judgement: Judgement | None = None,
+    trips: Iterable[Trip] = (),
 ) -> pb.RolloutStatus:
     """One rollout as it stands, with the guard's newest word on it."""
     return pb.RolloutStatus(
@@ -53,7 +59,15 @@ def rollout_status(
         file=state.document.file,
         last_event=event(last) if last else None,
         progress=progress(state, judgement),
+        held_out=map(_held_out, trips),
     )
+
+
+def _held_out(trip: Trip) -> pb.HeldOut:
+    made = pb.HeldOut(node=trip.node, variant=trip.variant, reason=trip.reason)
+    # By the sidecar's clock, whatever that says.
+    made.at.FromMilliseconds(min(max(trip.at_unix_ms, 0), _LATEST_MS))
+    return made
 
 
 def progress(state: State, word: Judgement | None) -> pb.Progress | None:
@@ -153,7 +167,12 @@ def controller_status(
     return pb.ControllerStatus(
         version=keeper.snapshot.version if keeper.snapshot else "",
         rollouts=[
-            rollout_status(state, keeper.last_events.get(name), keeper.judgements.get(name))
+            rollout_status(
+                state,
+                keeper.last_events.get(name),
+                keeper.judgements.get(name),
+                keeper.trips_of(name),
+            )
             for name, state in sorted(keeper.states.items())
         ],
         mistakes=[pb.FileMistake(file=m.file, message=m.message) for m in keeper.mistakes],

@@ -8,7 +8,7 @@ in that order.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -52,6 +52,7 @@ _SCHEMA = (
     epoch TEXT PRIMARY KEY, sequence INTEGER NOT NULL, at INTEGER NOT NULL
 ) STRICT""",
     "CREATE TABLE numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT",
+    "CREATE TABLE memories (rollout TEXT PRIMARY KEY, memory TEXT NOT NULL) STRICT",
 )
 _UPSERT = """
 INSERT INTO rows (node, epoch, number, sequence, second, rollout, variant, version, segment, counts,
@@ -119,6 +120,22 @@ class Outcomes:
         with self._errors():
             found = self._db.execute(_NEWS, (rollout, after, most))
             return [OutcomeRow(*row) for row in found]
+
+    def newest(self) -> int:
+        """Return the `seen` of the newest row; 0 before the first."""
+        with self._errors():
+            return self._seen()
+
+    def memories(self) -> dict[str, str]:
+        """Return what `remember` wrote, by rollout."""
+        with self._errors():
+            return dict(self._db.execute("SELECT rollout, memory FROM memories").fetchall())
+
+    def remember(self, memories: Mapping[str, str], forget: Iterable[str] = ()) -> None:
+        """Keep what whoever reads rows must not forget, in the place of what it said before."""
+        with self._errors(), self._transaction():
+            self._db.executemany("DELETE FROM memories WHERE rollout = ?", [(n,) for n in forget])
+            self._db.executemany("INSERT OR REPLACE INTO memories VALUES (?, ?)", memories.items())
 
     def seconds(self, rollout: str, first: int, last: int) -> list[OutcomeRow]:
         """Return all rows of a rollout whose requests started in these seconds, both included."""
