@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -17,6 +18,9 @@ from sidecar.delivery import UNDER_WAY, Event, Judgement, Phase, State, Weights,
 from sidecar.routing import Route
 
 _LATEST_MS = 253_402_300_799_000  # the last moment that a timestamp can be
+
+# By (rollout, variant, reason).
+Decisions: TypeAlias = Mapping[tuple[str, str, str], int]
 
 
 def weights(values: Weights) -> list[pb.Weight]:
@@ -196,8 +200,8 @@ def sidecar_status(client: Client) -> pb.SidecarStatus:
     )
 
 
-async def table_status(client: Client) -> pb.TableStatus | None:
-    """The table in force, if there is one."""
+async def table_status(client: Client, decided: Decisions) -> pb.TableStatus | None:
+    """The table in force, if there is one; `decided` are the engine's decisions since its start."""
     if client.holdings is None or client.table is None:
         return None
     status = pb.TableStatus(
@@ -205,17 +209,17 @@ async def table_status(client: Client) -> pb.TableStatus | None:
         since=timestamp(client.table_since),
         source=client.source,
     )
-    routes, tally = client.holdings.resources.values(), client.table.tally()
+    routes = client.holdings.resources.values()
     obeyed = {name: route for name, (route, _) in client.routes.items()}
     many = len(routes) > MANY
-    status.rollouts.extend(await off_loop_if(many, _table_rollouts, routes, obeyed, tally))
+    status.rollouts.extend(await off_loop_if(many, _table_rollouts, routes, obeyed, decided))
     return status
 
 
 def _table_rollouts(
     resources: Collection[Held],
     obeyed: Mapping[str, Route],
-    tally: Mapping[tuple[str, str, str], int],
+    tally: Decisions,
 ) -> list[pb.TableRollout]:
     decided: dict[str, list[pb.DecisionCount]] = {}
     for (name, variant, reason), count in sorted(tally.items()):
