@@ -18,16 +18,16 @@ compile_table = routing.compile_table
 kept = []
 
 
-def wrong_hash(routes, version):
+def wrong_hash(routes, version, keys=()):
     salted = [dataclasses.replace(route, salt=route.salt + b"?") for route in routes]
-    return compile_table(salted, version)
+    return compile_table(salted, version, keys)
 
 
-def update_ignored(routes, version):
+def update_ignored(routes, version, keys=()):
     routes = list(routes)
     if routes and not kept:
-        kept.append(compile_table(routes, version))
-    return kept[0] if kept else compile_table(routes, version)
+        kept.append(compile_table(routes, version, keys))
+    return kept[0] if kept else compile_table(routes, version, keys)
 
 
 def route_cache_not_cleared(config):

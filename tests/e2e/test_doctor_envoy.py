@@ -64,8 +64,10 @@ def test_a_healthy_stack_has_no_findings(stack):
 
 @pytest.mark.parametrize(("spoil", "ids"), SPOILERS)
 def test_each_misfit_is_found_in_a_running_envoy(stack, spoil, ids):
+    # The native engine, which serves here, needs no long timeout.
+    found = [one for one in ids if one != "timeout-short"]
     with envoy(stack, spoil) as running:
-        assert examined(stack, running.admin_url) == ids
+        assert examined(stack, running.admin_url) == found
 
 
 @pytest.mark.parametrize("vary", misfitting.FITTING)
@@ -256,10 +258,10 @@ def test_an_envoy_that_discovers_everything_is_read_and_its_refusals_are_told(st
         )
 
 
-@pytest.mark.parametrize("mesh", [istio, envoy_gateway])
-def test_what_deploy_gives_a_mesh_has_no_findings(mesh):
+@pytest.mark.parametrize(("mesh", "ids"), [(istio, []), (envoy_gateway, ["outcomes-late"])])
+def test_what_deploy_gives_a_mesh_has_no_findings_but_what_it_cannot_say(mesh, ids):
     with mesh() as running:
-        assert examined(running, running.envoy.admin_url) == []
+        assert examined(running, running.envoy.admin_url) == ids
 
 
 # --- the processes ------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 
@@ -22,6 +23,11 @@ def house():
     with short_dir() as root, House(root) as made:
         made.write()
         yield made
+
+
+def decided(answers):
+    """The answers without the table's version: who gets what does not hang on it."""
+    return [re.sub(rb"(version\x12\x0e\x1a\x0c)[0-9a-f]{12}", rb"\1", one) for one in answers]
 
 
 def test_up_serves_envoy_and_stops_cleanly_at_a_signal(house):
@@ -184,7 +190,7 @@ def test_a_deleted_document_retires_its_rollout_and_a_restored_one_resumes(house
     up = house.up()
     calls.set_weights(house.settings.control, "chat", {"canary": 50})
     house.until_agreed(up)
-    at_half = house.answers()
+    at_half = decided(house.answers())
     (house.folder / "chat.yaml").unlink()
     house.until("retired", lambda: house.rollout().retired, up)
     house.until_agreed(up)
@@ -196,7 +202,7 @@ def test_a_deleted_document_retires_its_rollout_and_a_restored_one_resumes(house
     house.write()
     house.until("restored", lambda: not house.rollout().retired, up)
     house.until_agreed(up)
-    assert house.answers() == at_half
+    assert decided(house.answers()) == at_half
     assert house.rollout().last_event.kind == "RolloutRestored"
 
 
