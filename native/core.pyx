@@ -210,9 +210,9 @@ cdef class Table:
 
     def decide_often(self, bytes message not None, uint32_t times) -> None:
         check(sc_request_parse(&self.scratch.request, view(message)), "not a ProcessingRequest")
-        cdef uint32_t i
-        for i in range(times):
+        while times > 0:
             check(sc_answer_decide(self.table, NEVER, &self.scratch), "")
+            times -= 1
 
     def tally(self) -> dict[tuple[str, str, str], int]:
         counted = {}

@@ -1,4 +1,4 @@
-"""Rules on the control stream: what cannot be is NACKed and the last good table stays; keys rotate."""
+"""Rules on the control stream: what cannot be is NACKed, the last good table stays; keys rotate."""
 
 import asyncio
 from dataclasses import replace
@@ -60,9 +60,7 @@ FAULTS = {
         segments=[pb.Segment(name="s", variant="x", when=[pb.Condition(check=GOOD)])]
     ),
     "segment with a weight too few": resource(
-        segments=[
-            pb.Segment(name="s", draw=pb.Draw(weights=[1]), when=[pb.Condition(check=GOOD)])
-        ]
+        segments=[pb.Segment(name="s", draw=pb.Draw(weights=[1]), when=[pb.Condition(check=GOOD)])]
     ),
     "segment without a condition": resource(segments=[pb.Segment(name="s", variant="canary")]),
     "nested too deep": resource(deep(9)),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -64,9 +65,7 @@ def test_scaling_a_segments_weights_moves_nobody(weights, factor):
 def test_one_more_variant_at_weight_zero_moves_nobody_in_a_segment(weights, second):
     one, more = segmented(weights, weights), segmented([*weights, 0], [*weights, 0])
     for position in {t % twin.LINE for share in one.thresholds for t in (share, twin.LINE - share)}:
-        slots = [
-            twin.slot_at(r, position, second, r.segments[0].thresholds) for r in (one, more)
-        ]
+        slots = [twin.slot_at(r, position, second, r.segments[0].thresholds) for r in (one, more)]
         assert slots[0] == slots[1]
 
 
@@ -102,7 +101,7 @@ def upper(degrees: int) -> float:
 @given(st.lists(st.integers(1, 99), min_size=1, max_size=5, unique=True).map(sorted))
 def test_slices_of_a_layer_share_no_point_and_leave_none_out(edges):
     cuts = [0, *edges, 100]
-    slices = [Layer("l", low, high, 100) for low, high in zip(cuts, cuts[1:], strict=False)]
+    slices = [Layer("l", low, high, 100) for low, high in pairwise(cuts)]
     assert [one.first for one in slices[1:]] == [one.last + 1 for one in slices[:-1]]
     assert (slices[0].first, slices[-1].last) == (0, twin.LINE - 1)
 

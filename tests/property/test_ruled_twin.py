@@ -20,7 +20,7 @@ from sidecar.routing import (
 from sidecar.routing.rules import Check, Input, Segment
 from sidecar.routing.twin_rules import fits
 
-EXAMPLES = int(os.environ.get("CANARY_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("CANARY_EXAMPLES", "250"))
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 

@@ -6,7 +6,16 @@ from decimal import Decimal
 import pytest
 
 from sidecar import delivery, rollout
-from sidecar.delivery import Command, Document, Kind, Origin, Phase, RefusedError, RetiredError, Switch
+from sidecar.delivery import (
+    Command,
+    Document,
+    Kind,
+    Origin,
+    Phase,
+    RefusedError,
+    RetiredError,
+    Switch,
+)
 from sidecar.store import rows
 
 AT = datetime(2026, 11, 24, 8, tzinfo=UTC)

@@ -3,7 +3,16 @@
 import pytest
 
 from sidecar.errors import CanaryError
-from sidecar.routing import Route, Table, UnitSource, Variant, compile_table, force, twin, twin_codec
+from sidecar.routing import (
+    Route,
+    Table,
+    UnitSource,
+    Variant,
+    compile_table,
+    force,
+    twin,
+    twin_codec,
+)
 from sidecar.routing.force import Key, KeysError, parse_keys, sign
 
 KEY = Key("qa", b"k" * 32)
