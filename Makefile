@@ -49,11 +49,21 @@ lint: build  ## ruff, mypy --strict, import-linter, cython-lint, and our C with 
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-logo
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" cython-lint native
-	@$(CC) -std=c11 -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror -O2 -fsyntax-only native/sc_*.c bench/contenders/floor/floor.c
+	@$(CC) -std=c11 -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Werror -O2 -fsyntax-only \
+	  -Inative -DFIXED='""' native/sc_*.c native/check/*.c bench/contenders/floor/floor.c
 
 fmt: build  ## format the Python code
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format .
+
+sanitize: build  ## our C without Python under ASan, UBSan and TSan: races (one seeded), hostile peers, failing allocations
+	@$(MAKE) --no-print-directory -C native/check sanitize
+
+fuzz: build  ## libFuzzer on codec, table loader and transport (SECONDS=600 each)
+	@$(MAKE) --no-print-directory -C native/check fuzz $(if $(SECONDS),FUZZ_SECONDS=$(SECONDS))
+
+soak: build  ## resident memory over a million requests with a swap every 100 ms (REQUESTS=1000000)
+	@$(MAKE) --no-print-directory -C native/check soak
 
 bench: build  ## core, peers and propagation, results under build/bench/ (QUICK=1: a look, no figures)
 	@$(MAKE) --no-print-directory --keep-going -j1 bench-core bench-peers bench-propagation

@@ -100,7 +100,10 @@ def extension(
 # Of the core: regular expressions, and the HMAC of force tokens.
 LIBRARIES = [("re2", "libre2-dev"), ("libcrypto", "libssl-dev")]
 # What the transport adds to the core; whatever else stands in native/ is the core.
-TRANSPORT = ["als", "buf", "conn", "edition", "extproc", "health", "ring", "sampling", "server"]
+TRANSPORT = [
+    *["als", "buf", "call", "conn", "edition", "extproc", "health", "mem", "ring", "sampling"],
+    *["server", "worker"],
+]
 
 
 def extensions() -> list[Extension]:

@@ -1,228 +1,12 @@
-#include "sc_conn.h"
-
 #include <stdlib.h>
 
-enum { KEEP_BUFFER = 4096, MAX_SPARE_CALLS = 1024, PREFIX = 5, MAX_TRACESTATE = 512 };
-enum { TRACEPARENT = 55 };
+#include "sc_conn_inside.h"
 
-/* ---- calls ---------------------------------------------------------------------------------- */
+enum { MAX_TRACESTATE = 512 };
 
-struct sc_call {
-  sc_conn *conn;
-  sc_call *previous, *next; /* among the connection's calls; `next` also among the spare ones */
-  const sc_method *method;
-  void *data;
-  uint64_t began_ns;
-  sc_buf in, out; /* a message not yet whole; replies not yet taken */
-  sc_buf trace;   /* traceparent, then tracestate */
-  size_t header_bytes;
-  int32_t id;
-  sc_status status;
-  bool posted, grpc, compressed_calls; /* what its headers said */
-  bool half_closed;                    /* by the peer */
-  bool responding, replied, ending, gone;
-};
-
-struct sc_conn {
-  nghttp2_session *session;
-  const sc_conn_options *options;
-  sc_conn_counts *counts;
-  sc_call *calls, *spare;
-  size_t n_calls, n_spare;
-  size_t held, unsent; /* all that calls hold; the replies among it */
-  uint64_t sent;       /* bytes of replies */
-  uint64_t now_ns;
-  uint64_t reset_tokens_ns; /* a token bucket, in nanoseconds of refill */
-  bool greeted, draining, failed;
-};
+static const sc_status going = {SC_GRPC_UNAVAILABLE, "the server is going"};
 
 static const uint64_t token_ns = UINT64_C(1000000000) / SC_CONN_RESETS_PER_S;
-
-uint64_t sc_call_began_ns(const sc_call *call) { return call->began_ns; }
-
-void **sc_call_data(sc_call *call) { return &call->data; }
-
-sc_str sc_call_traceparent(const sc_call *call)
-{
-  sc_str trace = sc_buf_view(&call->trace);
-  return sc_str_slice(trace, 0, trace.len < TRACEPARENT ? 0 : TRACEPARENT);
-}
-
-sc_str sc_call_tracestate(const sc_call *call)
-{
-  sc_str trace = sc_buf_view(&call->trace);
-  return sc_str_slice(trace, trace.len < TRACEPARENT ? trace.len : TRACEPARENT, trace.len);
-}
-
-static sc_call *call_new(sc_conn *conn, int32_t id)
-{
-  sc_call *call = conn->spare;
-  if (call) {
-    conn->spare = call->next;
-    conn->n_spare--;
-    sc_buf in = call->in, out = call->out, trace = call->trace;
-    *call = (sc_call){.in = in, .out = out, .trace = trace};
-  } else {
-    call = calloc(1, sizeof *call);
-    if (!call) return NULL;
-  }
-  call->conn = conn;
-  call->id = id;
-  call->began_ns = conn->now_ns;
-  call->status = SC_GOES_ON;
-  call->next = conn->calls;
-  if (call->next) call->next->previous = call;
-  conn->calls = call;
-  conn->n_calls++;
-  return call;
-}
-
-static void call_free(sc_call *call)
-{
-  sc_buf_free(&call->in);
-  sc_buf_free(&call->out);
-  sc_buf_free(&call->trace);
-  free(call);
-}
-
-static void call_del(sc_call *call)
-{
-  sc_conn *conn = call->conn;
-  call->gone = true;
-  if (call->method && call->method->closed) call->method->closed(call->method->context, call);
-  *(call->previous ? &call->previous->next : &conn->calls) = call->next;
-  if (call->next) call->next->previous = call->previous;
-  conn->n_calls--;
-  conn->held -= sc_buf_size(&call->in) + sc_buf_size(&call->out);
-  conn->unsent -= sc_buf_size(&call->out);
-  if (conn->n_spare >= MAX_SPARE_CALLS) {
-    call_free(call);
-    return;
-  }
-  sc_buf_reset(&call->in, KEEP_BUFFER);
-  sc_buf_reset(&call->out, KEEP_BUFFER);
-  sc_buf_reset(&call->trace, KEEP_BUFFER);
-  call->next = conn->spare;
-  conn->spare = call;
-  conn->n_spare++;
-}
-
-/* ---- what goes out -------------------------------------------------------------------------- */
-
-#define HEADER(name, value) \
-  {(uint8_t *)(name), (uint8_t *)(value), sizeof(name) - 1, sizeof(value) - 1, \
-   NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE}
-
-static const nghttp2_nv ok_headers[] = {
-    HEADER(":status", "200"), HEADER("content-type", "application/grpc"),
-    HEADER("grpc-accept-encoding", "identity")};
-/* The last one only where a compressed message was refused: it costs bytes in every answer. */
-enum { N_OK_HEADERS = 2 };
-
-/* The texts are static, so nothing is copied; the number is written by hand. */
-static size_t status_fields(const sc_call *call, nghttp2_nv out[2], uint8_t number[2])
-{
-  static const char name_status[] = "grpc-status", name_message[] = "grpc-message";
-  size_t digits = 0;
-  if (call->status.code >= 10) number[digits++] = (uint8_t)('0' + call->status.code / 10);
-  number[digits++] = (uint8_t)('0' + call->status.code % 10);
-  out[0] = (nghttp2_nv){(uint8_t *)name_status, number, sizeof name_status - 1, digits,
-                        NGHTTP2_NV_FLAG_NO_COPY_NAME};
-  out[1] = (nghttp2_nv){(uint8_t *)name_message, (uint8_t *)call->status.text,
-                        sizeof name_message - 1, strlen(call->status.text),
-                        NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE};
-  return out[1].valuelen > 0 ? 2 : 1;
-}
-
-static ssize_t read_reply(nghttp2_session *session, int32_t id, uint8_t *into, size_t room,
-                          uint32_t *flags, nghttp2_data_source *source, void *user_data)
-{
-  (void)user_data;
-  sc_call *call = source->ptr;
-  sc_str ready = sc_buf_view(&call->out);
-  size_t count = ready.len < room ? ready.len : room;
-  if (count > 0) {
-    memcpy(into, ready.data, count);
-    sc_buf_take(&call->out, count);
-    if (sc_buf_size(&call->out) == 0) sc_buf_reset(&call->out, KEEP_BUFFER);
-    call->conn->held -= count;
-    call->conn->unsent -= count;
-    call->conn->sent += count;
-  }
-  if (call->ending && sc_buf_size(&call->out) == 0) {
-    nghttp2_nv fields[2];
-    uint8_t number[2];
-    size_t n = status_fields(call, fields, number);
-    *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
-    if (nghttp2_submit_trailer(session, id, fields, n) != 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
-  } else if (count == 0) {
-    return NGHTTP2_ERR_DEFERRED;
-  }
-  return (ssize_t)count;
-}
-
-static int check(sc_conn *conn, int rv)
-{
-  if (rv == 0) return 0;
-  conn->failed = true;
-  return SC_ERR_NOMEM;
-}
-
-/* Sees to it that read_reply() is called. */
-static int respond(sc_call *call)
-{
-  sc_conn *conn = call->conn;
-  if (call->responding) {
-    /* Not deferred, or already told: both are fine. */
-    int rv = nghttp2_session_resume_data(conn->session, call->id);
-    return check(conn, rv == NGHTTP2_ERR_INVALID_ARGUMENT ? 0 : rv);
-  }
-  call->responding = true;
-  nghttp2_data_provider provider = {.source.ptr = call, .read_callback = read_reply};
-  return check(conn, nghttp2_submit_response(conn->session, call->id, ok_headers, N_OK_HEADERS, &provider));
-}
-
-int sc_call_reply(sc_call *call, sc_str message)
-{
-  if (call->gone || call->ending || message.len > UINT32_MAX) return 0;
-  uint8_t prefix[PREFIX] = {0, (uint8_t)(message.len >> 24), (uint8_t)(message.len >> 16),
-                            (uint8_t)(message.len >> 8), (uint8_t)message.len};
-  int rv = sc_buf_reserve(&call->out, PREFIX + message.len);
-  if (rv < 0) return rv;
-  sc_buf_append(&call->out, (sc_str){prefix, PREFIX});
-  sc_buf_append(&call->out, message);
-  call->conn->held += PREFIX + message.len;
-  call->conn->unsent += PREFIX + message.len;
-  sc_count(&call->conn->counts->replies, 1);
-  call->replied = true;
-  return respond(call);
-}
-
-/* No message was sent and none will be: status and headers in one frame ("Trailers-Only"). */
-static int respond_only(sc_call *call, const char *http_status)
-{
-  sc_conn *conn = call->conn;
-  nghttp2_nv fields[5];
-  uint8_t number[2];
-  memcpy(fields, ok_headers, sizeof ok_headers);
-  fields[0].value = (uint8_t *)http_status;
-  size_t at = call->status.code == SC_GRPC_UNIMPLEMENTED ? N_OK_HEADERS + 1 : N_OK_HEADERS;
-  at += status_fields(call, fields + at, number);
-  call->responding = true;
-  return check(conn, nghttp2_submit_response(conn->session, call->id, fields, at, NULL));
-}
-
-static int end_as(sc_call *call, sc_status status, const char *http_status)
-{
-  if (call->gone || call->ending) return 0;
-  call->ending = true;
-  call->status = status;
-  if (status.code != SC_GRPC_OK) sc_count(&call->conn->counts->refused, 1);
-  return call->responding || status.code == SC_GRPC_OK ? respond(call)
-                                                       : respond_only(call, http_status);
-}
-
-void sc_call_end(sc_call *call, sc_status status) { end_as(call, status, "200"); }
 
 /* ---- what comes in -------------------------------------------------------------------------- */
 
@@ -230,7 +14,11 @@ static int begin_headers(nghttp2_session *session, const nghttp2_frame *frame, v
 {
   sc_conn *conn = user_data;
   if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
-  sc_call *call = call_new(conn, frame->hd.stream_id);
+  if (sc_conn_is_greedy(conn)) {
+    sc_count(&conn->counts->refused, 1);
+    return nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+  }
+  sc_call *call = sc_call_new(conn, frame->hd.stream_id);
   if (!call) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
   sc_count(&conn->counts->calls, 1);
   nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call);
@@ -244,17 +32,20 @@ static const sc_method *find_method(const sc_conn *conn, sc_str path)
   return NULL;
 }
 
-static void keep_trace(sc_call *call, sc_str name, sc_str value)
+static int keep_trace(sc_call *call, sc_str name, sc_str value)
 {
-  if (!call->conn->options->keep_trace) return;
-  /* A later version may say more behind another '-'; what version 00 says stands in front of it. */
-  bool later = value.len > TRACEPARENT && value.data[TRACEPARENT] == '-' && !sc_str_starts(value, SC_LITERAL("00"));
-  bool parent = sc_str_eq(name, SC_LITERAL("traceparent")) && (value.len == TRACEPARENT || later);
+  if (!call->conn->options->keep_trace) return 0;
   size_t held = sc_buf_size(&call->trace);
-  if (parent && held == 0) sc_buf_append(&call->trace, sc_str_slice(value, 0, TRACEPARENT));
+  if (sc_str_eq(name, SC_LITERAL("traceparent")) && held == 0) {
+    /* A version to come may say more behind it (W3C Trace Context 3.2.4); what it must not say, sc_sampling.c sees. */
+    bool longer = value.len > SC_TRACEPARENT && value.data[SC_TRACEPARENT] == '-' && !sc_str_starts(value, SC_LITERAL("00"));
+    if (longer) value.len = SC_TRACEPARENT;
+    return value.len == SC_TRACEPARENT ? sc_buf_append(&call->trace, value) : 0;
+  }
   /* A tracestate that comes first or is too long is left out, as W3C Trace Context 3.3.1.5 allows. */
-  if (sc_str_eq(name, SC_LITERAL("tracestate")) && held == TRACEPARENT && value.len <= MAX_TRACESTATE)
-    sc_buf_append(&call->trace, value);
+  if (sc_str_eq(name, SC_LITERAL("tracestate")) && held == SC_TRACEPARENT && value.len <= MAX_TRACESTATE)
+    return sc_buf_append(&call->trace, value);
+  return 0;
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name_at,
@@ -267,6 +58,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
   if (!call || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
   sc_str name = {name_at, name_len}, value = {value_at, value_len};
   call->header_bytes += name_len + value_len + 32;
+  int rv = 0;
   switch (name_len) {
   case 5:
     if (sc_str_eq(name, SC_LITERAL(":path"))) call->method = find_method(conn, value);
@@ -275,10 +67,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     if (sc_str_eq(name, SC_LITERAL(":method"))) call->posted = sc_str_eq(value, SC_LITERAL("POST"));
     break;
   case 10:
-    if (name_at[0] == 't') keep_trace(call, name, value);
-    break;
   case 11:
-    if (name_at[0] == 't') keep_trace(call, name, value);
+    if (name_at[0] == 't') rv = keep_trace(call, name, value);
     break;
   case 12:
     if (sc_str_eq(name, SC_LITERAL("content-type")))
@@ -290,31 +80,33 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     break;
   default: break;
   }
-  return 0;
+  return rv < 0 ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
 }
 
 static int judge_headers(sc_call *call)
 {
-  if (!call->posted) return end_as(call, (sc_status){SC_GRPC_UNIMPLEMENTED, "a gRPC call is a POST"}, "405");
+  if (!call->posted) return sc_call_end_as(call, (sc_status){SC_GRPC_UNIMPLEMENTED, "a gRPC call is a POST"}, "405");
   if (!call->grpc)
-    return end_as(call, (sc_status){SC_GRPC_INVALID_ARGUMENT, "content-type is not application/grpc"}, "415");
+    return sc_call_end_as(call, (sc_status){SC_GRPC_INVALID_ARGUMENT, "content-type is not application/grpc"}, "415");
   if (call->header_bytes > SC_CONN_MAX_HEADERS)
-    return end_as(call, (sc_status){SC_GRPC_RESOURCE_EXHAUSTED, "too many or too long headers"}, "431");
-  if (!call->method) return end_as(call, (sc_status){SC_GRPC_UNIMPLEMENTED, "unknown method"}, "200");
+    return sc_call_end_as(call, (sc_status){SC_GRPC_RESOURCE_EXHAUSTED, "too many or too long headers"}, "431");
+  if (!call->method) return sc_call_end_as(call, (sc_status){SC_GRPC_UNIMPLEMENTED, "unknown method"}, "200");
+  /* It came before the peer heard that we go. */
+  if (call->method->endless && call->conn->draining) return sc_call_end_as(call, going, "200");
   return 0;
 }
 
 static int take_message(sc_call *call, sc_str message)
 {
   sc_status status = call->method->message(call->method->context, call, message);
-  if (status.text) return end_as(call, status, "200");
+  if (status.text) return sc_call_end_as(call, status, "200");
   return 0;
 }
 
 /* Takes the first whole message off `bytes`: 1, 0 if there is none yet, negative on failure. */
 static int next_message(sc_call *call, sc_str *bytes)
 {
-  if (bytes->len < PREFIX) return 0;
+  if (bytes->len < SC_PREFIX) return 0;
   const uint8_t *p = bytes->data;
   size_t len = (size_t)p[1] << 24 | (size_t)p[2] << 16 | (size_t)p[3] << 8 | p[4];
   sc_status wrong = SC_GOES_ON;
@@ -324,10 +116,10 @@ static int next_message(sc_call *call, sc_str *bytes)
     wrong = (sc_status){SC_GRPC_INTERNAL, "a message is flagged in an unknown way"};
   else if (len > SC_CONN_MAX_MESSAGE)
     wrong = (sc_status){SC_GRPC_RESOURCE_EXHAUSTED, "a message is longer than 4 MiB"};
-  if (wrong.text) return end_as(call, wrong, "200");
-  if (bytes->len - PREFIX < len) return 0;
-  int rv = take_message(call, sc_str_slice(*bytes, PREFIX, PREFIX + len));
-  *bytes = sc_str_slice(*bytes, PREFIX + len, bytes->len);
+  if (wrong.text) return sc_call_end_as(call, wrong, "200");
+  if (bytes->len - SC_PREFIX < len) return 0;
+  int rv = take_message(call, sc_str_slice(*bytes, SC_PREFIX, SC_PREFIX + len));
+  *bytes = sc_str_slice(*bytes, SC_PREFIX + len, bytes->len);
   return rv < 0 ? rv : 1;
 }
 
@@ -338,7 +130,7 @@ static int take_data(sc_call *call, sc_str bytes)
   bool kept = sc_buf_size(&call->in) > 0;
   if (kept) {
     if (sc_buf_append(&call->in, bytes) < 0) return SC_ERR_NOMEM;
-    conn->held += bytes.len;
+    sc_conn_hold(conn, bytes.len);
     bytes = sc_buf_view(&call->in);
   }
   size_t before = bytes.len;
@@ -348,12 +140,21 @@ static int take_data(sc_call *call, sc_str bytes)
   if (call->ending) bytes = (sc_str){NULL, 0};
   if (kept) {
     sc_buf_take(&call->in, before - bytes.len);
-    if (sc_buf_size(&call->in) == 0) sc_buf_reset(&call->in, KEEP_BUFFER);
-    conn->held -= before - bytes.len;
+    if (sc_buf_size(&call->in) == 0) sc_buf_reset(&call->in, SC_KEEP_BUFFER);
+    sc_conn_release(conn, before - bytes.len);
     return 0;
   }
-  conn->held += bytes.len;
-  return sc_buf_append(&call->in, bytes);
+  if (sc_buf_append(&call->in, bytes) < 0) return SC_ERR_NOMEM;
+  sc_conn_hold(conn, bytes.len);
+  return 0;
+}
+
+/* Says so, and then nothing more. */
+static int break_off(sc_conn *conn)
+{
+  if (conn->parting) return 0;
+  conn->parting = true;
+  return nghttp2_session_terminate_session(conn->session, NGHTTP2_ENHANCE_YOUR_CALM) == 0 ? 0 : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t len,
@@ -364,11 +165,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
   sc_call *call = nghttp2_session_get_stream_user_data(session, id);
   if (!call || call->ending) return 0;
   if (take_data(call, (sc_str){data, len}) < 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
-  if (conn->held > SC_CONN_MAX_HELD) {
-    sc_count(&conn->counts->protocol_errors, 1);
-    nghttp2_session_terminate_session(session, NGHTTP2_ENHANCE_YOUR_CALM);
-  }
-  return 0;
+  return sc_conn_is_greedy(conn) ? break_off(conn) : 0;
 }
 
 static int peer_ended(sc_call *call)
@@ -376,13 +173,15 @@ static int peer_ended(sc_call *call)
   call->half_closed = true;
   if (call->ending) return 0;
   if (sc_buf_size(&call->in) > 0)
-    return end_as(call, (sc_status){SC_GRPC_INTERNAL, "the call ends within a message"}, "200");
-  return call->method->lingers ? 0 : end_as(call, SC_DONE, "200");
+    return sc_call_end_as(call, (sc_status){SC_GRPC_INTERNAL, "the call ends within a message"}, "200");
+  return call->method->lingers ? 0 : sc_call_end_as(call, SC_DONE, "200");
 }
 
 /* The peer has heard that we go: from here on it opens no more calls, and the last word may follow. */
 static int say_goodbye(sc_conn *conn)
 {
+  if (conn->parting) return 0;
+  conn->parting = true;
   return nghttp2_submit_goaway(conn->session, NGHTTP2_FLAG_NONE,
                                nghttp2_session_get_last_proc_stream_id(conn->session), NGHTTP2_NO_ERROR,
                                NULL, 0);
@@ -407,7 +206,9 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 /* Whoever still sends to a call that has ended is told to stop; no error (RFC 9113 8.1). */
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
-  (void)user_data;
+  sc_conn *conn = user_data;
+  if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
+    sc_count(&conn->counts->protocol_errors, 1);
   if (frame->hd.type != NGHTTP2_HEADERS || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
   sc_call *call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
   if (!call || call->half_closed) return 0;
@@ -415,16 +216,14 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *u
 }
 
 /* A reset of a call that had no answer is work thrown away: a peer we do not trust has a budget for it. */
-static void count_reset(sc_conn *conn)
+static int count_reset(sc_conn *conn)
 {
   sc_count(&conn->counts->resets_unanswered, 1);
-  if (conn->options->trusted) return;
+  if (conn->options->trusted) return 0;
   const uint64_t full = SC_CONN_RESETS_BURST * token_ns;
   uint64_t spent = conn->reset_tokens_ns > conn->now_ns ? conn->reset_tokens_ns : conn->now_ns;
   conn->reset_tokens_ns = spent + token_ns;
-  if (conn->reset_tokens_ns - conn->now_ns <= full) return;
-  sc_count(&conn->counts->protocol_errors, 1);
-  nghttp2_session_terminate_session(conn->session, NGHTTP2_ENHANCE_YOUR_CALM);
+  return conn->reset_tokens_ns - conn->now_ns <= full ? 0 : break_off(conn);
 }
 
 static int on_close(nghttp2_session *session, int32_t id, uint32_t error_code, void *user_data)
@@ -433,9 +232,9 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t error_code, v
   sc_call *call = nghttp2_session_get_stream_user_data(session, id);
   if (!call) return 0;
   nghttp2_session_set_stream_user_data(session, id, NULL);
-  if (error_code != NGHTTP2_NO_ERROR && !call->replied && !call->ending) count_reset(conn);
-  call_del(call);
-  return 0;
+  bool wasted = error_code != NGHTTP2_NO_ERROR && !call->replied && !call->ending;
+  sc_call_del(call);
+  return wasted ? count_reset(conn) : 0;
 }
 
 /* ---- the connection ------------------------------------------------------------------------- */
@@ -455,7 +254,8 @@ static int open_session(sc_conn *conn)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_close);
     nghttp2_option_set_no_closed_streams(option, 1);
     nghttp2_option_set_stream_reset_rate_limit(option, UINT64_MAX, UINT64_MAX);
-    rv = nghttp2_session_server_new3(&conn->session, callbacks, conn, option, (nghttp2_mem *)conn->options->mem);
+    nghttp2_mem mem = sc_mem(&conn->blocks);
+    rv = nghttp2_session_server_new3(&conn->session, callbacks, conn, option, &mem);
   }
   nghttp2_option_del(option);
   nghttp2_session_callbacks_del(callbacks);
@@ -466,7 +266,7 @@ static int greet(sc_conn *conn)
 {
   const nghttp2_settings_entry settings[] = {
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, SC_CONN_MAX_STREAMS},
-      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, SC_CONN_MAX_MESSAGE + PREFIX},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, SC_CONN_MAX_MESSAGE + SC_PREFIX},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, SC_CONN_MAX_HEADERS},
       {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
   };
@@ -483,6 +283,7 @@ int sc_conn_new(sc_conn **out, const sc_conn_options *options, sc_conn_counts *c
   conn->options = options;
   conn->counts = counts;
   if (open_session(conn) != 0 || greet(conn) != 0) {
+    conn->failed = true;
     sc_conn_del(conn);
     return SC_ERR_NOMEM;
   }
@@ -493,12 +294,10 @@ int sc_conn_new(sc_conn **out, const sc_conn_options *options, sc_conn_counts *c
 void sc_conn_del(sc_conn *conn)
 {
   if (!conn) return;
-  while (conn->calls) call_del(conn->calls);
-  nghttp2_session_del(conn->session);
-  for (sc_call *call; (call = conn->spare);) {
-    conn->spare = call->next;
-    call_free(call);
-  }
+  while (conn->calls) sc_call_del(conn->calls);
+  if (!conn->failed) nghttp2_session_del(conn->session);
+  sc_mem_free_all(&conn->blocks); /* none is left, unless it failed */
+  sc_call_free_spare(conn);
   free(conn);
 }
 
@@ -507,17 +306,19 @@ int sc_conn_input(sc_conn *conn, sc_str bytes, uint64_t now_ns)
   conn->now_ns = now_ns;
   ssize_t taken = nghttp2_session_mem_recv(conn->session, bytes.data, bytes.len);
   if (taken == (ssize_t)bytes.len && !conn->failed) return 0;
+  conn->failed = true; /* nghttp2 asks for an end without another call (nghttp2_session_mem_recv(3)) */
+  if (taken != NGHTTP2_ERR_BAD_CLIENT_MAGIC && taken != NGHTTP2_ERR_FLOODED) return SC_ERR_NOMEM;
   sc_count(&conn->counts->protocol_errors, 1);
   return SC_ERR_MALFORMED;
 }
 
 int sc_conn_output(sc_conn *conn, sc_buf *out, size_t limit)
 {
-  while (sc_buf_size(out) < limit) {
+  while (!conn->failed && sc_buf_size(out) < limit) {
     const uint8_t *data;
     ssize_t len = nghttp2_session_mem_send(conn->session, &data);
     if (len == 0) break;
-    if (len < 0 || sc_buf_append(out, (sc_str){data, (size_t)len}) < 0) return SC_ERR_NOMEM;
+    conn->failed = len < 0 || sc_buf_append(out, (sc_str){data, (size_t)len}) < 0;
   }
   return conn->failed ? SC_ERR_NOMEM : 0;
 }
@@ -528,7 +329,7 @@ void sc_conn_drain(sc_conn *conn)
   conn->draining = true;
   for (sc_call *call = conn->calls; call; call = call->next)
     if (call->method && call->method->endless)
-      sc_call_end(call, (sc_status){SC_GRPC_UNAVAILABLE, "the server is going"});
+      sc_call_end(call, going);
   if (nghttp2_submit_shutdown_notice(conn->session) != 0 ||
       nghttp2_submit_ping(conn->session, NGHTTP2_FLAG_NONE, NULL) != 0)
     conn->failed = true;

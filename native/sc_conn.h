@@ -19,6 +19,9 @@ enum {
   SC_CONN_MAX_MESSAGE = 4 << 20,     /* as grpcio's default */
   SC_CONN_MAX_HEADERS = 64 << 10,    /* one header list, as RFC 9113 6.5.2 counts */
   SC_CONN_MAX_HELD = 16 << 20,       /* parts of messages and replies not yet sent, all calls */
+  SC_CONN_CALL_COST = 1 << 10,       /* what a call takes besides, nghttp2's part included; about */
+  SC_CONN_MAX_POOL = 256 << 20,      /* both, all connections of a thread; beyond it, only what each ... */
+  SC_CONN_FAIR_SHARE = 64 << 10,     /* ... may have in any case */
   SC_CONN_RESETS_BURST = 1000,       /* of unanswered calls, by a peer that is not trusted */
   SC_CONN_RESETS_PER_S = 33,
 };
@@ -26,14 +29,14 @@ enum {
 typedef struct {
   const sc_method *methods;
   size_t n_methods;
-  bool trusted;          /* resets of unanswered calls are not limited */
-  bool keep_trace;       /* keep traceparent and tracestate */
-  const nghttp2_mem *mem; /* NULL: malloc */
+  bool trusted;    /* resets of unanswered calls are not limited */
+  bool keep_trace; /* keep traceparent and tracestate */
 } sc_conn_options;
 
-/* What happened, for whoever counts; shared by the connections of a thread. */
+/* What happened, for whoever counts; shared by the connections of a thread. `held` is no count but a level: the bytes
+ * that their calls take now. */
 typedef struct {
-  uint64_t calls, replies, refused, resets_unanswered, protocol_errors;
+  uint64_t calls, replies, refused, resets_unanswered, protocol_errors, held;
 } sc_conn_counts;
 
 typedef struct sc_conn sc_conn;
@@ -44,8 +47,8 @@ int sc_conn_new(sc_conn **out, const sc_conn_options *options, sc_conn_counts *c
 /* Closes every call. */
 void sc_conn_del(sc_conn *conn);
 
-/* Takes bytes of the peer, read at `now_ns`. Negative: nothing more is to be read, but what
- * sc_conn_output() still gives (a GOAWAY) is worth sending. */
+/* Takes bytes of the peer, read at `now_ns`. Negative: SC_ERR_NOMEM, or no HTTP/2 at all; close. Any other mistake of the
+ * peer is answered by a GOAWAY in the output, after which sc_conn_done() holds. */
 int sc_conn_input(sc_conn *conn, sc_str bytes, uint64_t now_ns);
 
 /* Moves what is to be sent to the end of `out`, up to about `limit` bytes. Negative: out of memory, close. */

@@ -72,7 +72,7 @@ void sc_health_set(sc_health *health, bool serving)
   if (health->serving == serving) return;
   health->serving = serving;
   for (sc_watcher *w = health->watchers; w; w = w->next)
-    if (w->known) reply(health, w->call, true);
+    if (w->known && reply(health, w->call, true) < 0) sc_call_end(w->call, no_memory); /* better than a stale word */
 }
 
 void sc_health_methods(sc_health *health, sc_method out[SC_HEALTH_METHODS])

@@ -162,7 +162,7 @@ void sc_findings_next(sc_findings *f)
 {
   f->stamp++;
   f->n_found = 0;
-  f->headers_read = false;
+  f->headers_read = f->no_memory = false;
 }
 
 static sc_found *add(sc_findings *f)

@@ -54,7 +54,7 @@ static bool read_signature(sc_str text, uint8_t out[SIGNATURE])
     const char *at = memchr(digits, text.data[i], 16);
     if (!at) return false;
     unsigned digit = (unsigned)(at - digits);
-    out[i / 2] = (uint8_t)(i % 2 ? out[i / 2] << 4 | digit : digit);
+    out[i / 2] = (uint8_t)(i % 2 ? (unsigned)out[i / 2] << 4 | (unsigned)digit : (unsigned)digit);
   }
   return true;
 }

@@ -129,7 +129,10 @@ class Controller:
         self._outcomes = await self._counting(lambda: Outcomes(self._settings.outcomes_database))
         service = RolloutService(self._keeper, lambda: self._server.sidecars, self._history)
         await self._server.start(
-            service, receiving.Inbox(self._keep_outcomes, tripped=self._tripped)
+            service,
+            receiving.Inbox(
+                self._keep_outcomes, tripped=self._tripped, hurried=self._keeper.judging
+            ),
         )
         self._notifier.catch_up(untold, self._keeper.states)
         await self._serve_http(self._keeper)
@@ -251,7 +254,10 @@ class Controller:
         except CanaryError as error:
             said = {"rollout": trip.rollout, "node": trip.node, "because": error.args[0]}
             _log.warning("a sidecar's trip changes nothing here", extra=said)
-        self._notifier.catch_up(untold, self._keeper.states)
+
+    async def _told(self, rollout: str, revision: int) -> None:
+        assert self._store
+        await self._blocking(functools.partial(self._store.mark_told, rollout, revision))
 
     async def _keep_outcomes(self, rows: Sequence[receiving.Received]) -> None:
         assert self._outcomes
@@ -289,7 +295,7 @@ class _Outcomes:
         """Give the engine somewhere to put the access log, before it listens."""
         try:
             self._recorder = await asyncio.to_thread(
-                Recorder, self._folder, self._engine.decisions, self._rose
+                Recorder, self._folder, self._engine.decisions, self._rose, self._hurried
             )
         except CanaryError as error:
             _log.error("outcomes are not recorded", extra={"error": error})
@@ -333,6 +339,9 @@ class _Outcomes:
     def trips(self) -> Sequence[outcomes_pb2.Trip]:
         """Return the variants that this sidecar holds out."""
         return self._guard.trips() if self._guard else ()
+
+    def _hurried(self) -> bool:
+        return self._reporter.hurried or bool(self._guard and self._guard.watched)
 
     def _rose(self, rows: list[Row]) -> None:
         if self._guard:

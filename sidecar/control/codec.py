@@ -52,7 +52,7 @@ def decode(name: str, data: bytes) -> Route:
     if message.assignment != pb.ASSIGNMENT_V1:
         raise _refuse(name, f"assignment {message.assignment} is not v1, the one known here")
     try:
-        return _route(message)
+        return _route(name, message)
     except rule_codec.UnknownRuleError as error:
         raise _refuse(name, f"{error}, or of a kind this release does not know") from error
     except RouteError as error:
@@ -64,9 +64,9 @@ def version_of_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _route(message: pb.Rollout) -> Route:
+def _route(name: str, message: pb.Rollout) -> Route:
     return Route(
-        name=message.name,
+        name=name,
         unit=_shared(tuple(_source(message.name, source) for source in message.unit)),
         salt=message.salt,
         variants=_shared(tuple(Variant(v.name, v.weight, v.cluster) for v in message.variants)),

@@ -19,7 +19,17 @@ from sidecar import delivery
 from sidecar.control.documents import FileMistake, Scan
 from sidecar.control.offload import MANY, off_loop_if
 from sidecar.control.snapshot import Resource, Snapshot
-from sidecar.delivery import Change, Command, Event, Input, Judgement, Origin, State, Switch
+from sidecar.delivery import (
+    UNDER_WAY,
+    Change,
+    Command,
+    Event,
+    Input,
+    Judgement,
+    Origin,
+    State,
+    Switch,
+)
 from sidecar.errors import CanaryError
 from sidecar.rollout import moves
 from sidecar.routing import Route, route_of
@@ -91,6 +101,13 @@ class Keeper:
         if found is None:
             raise unknown(name, self.states)
         return found
+
+    def judging(self) -> bool:
+        """Whether a launch is under way whose outcomes are wanted at once."""
+        return any(
+            state.progress and state.progress.phase in UNDER_WAY and not state.retired
+            for state in self.states.values()
+        )
 
     async def adopt(self, scan: Scan) -> None:
         """Take the folder as it was read. Raises CanaryError if that cannot be kept."""

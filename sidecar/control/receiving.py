@@ -60,7 +60,8 @@ class Inbox:
     """Takes reports. `keep` writes rows, and returns once they are on disk; one call at a time.
 
     `arrived` is told which rollouts have news, right after their rows are on disk, and `tripped` of
-    each trip when it is first heard of, and again when its revision changes.
+    each trip when it is first heard of, and again when its revision changes. `hurried` says whether
+    rows are wanted at once, as while a launch is judged, or once a second.
     """
 
     def __init__(
@@ -68,12 +69,14 @@ class Inbox:
         keep: Callable[[Sequence[Received]], Awaitable[None]],
         arrived: Callable[[frozenset[str]], None] = _ignore,
         tripped: Callable[[Trip], None] = _ignore,
+        hurried: Callable[[], bool] = lambda: True,
     ) -> None:
         self.refused: Counter[str] = Counter()
         self.trips: dict[str, tuple[Trip, ...]] = {}
         self._keep = keep
         self._arrived = arrived
         self._tripped = tripped
+        self.hurried = hurried
         self._waiting: list[tuple[Sequence[Received], asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
 
@@ -151,7 +154,8 @@ def handlers(inbox: Inbox, door: Door) -> grpc.GenericRpcHandler:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not an OutcomeReport")
             except CanaryError as error:
                 await services.abort(context, error)
-            yield pb.OutcomeReceipt(sequence=sequence).SerializeToString()
+            receipt = pb.OutcomeReceipt(sequence=sequence, hurry=inbox.hurried())
+            yield receipt.SerializeToString()
 
     handler: Any = grpc.stream_stream_rpc_method_handler(report)
     return grpc.method_handlers_generic_handler(SERVICE, {"Report": handler})

@@ -91,6 +91,8 @@ class Reporter:
         self._backoff = backoff
         self._bell = asyncio.Event()
         self.connected = False
+        # Whether the controller wants rows at once, by its last receipt.
+        self.hurried = False
 
     def news(self) -> None:
         """Say that rows rose, or a trip began or ended."""
@@ -132,11 +134,12 @@ class Reporter:
             if not isinstance(receipt, bytes):
                 return False
             self._heard()
+            said = pb.OutcomeReceipt.FromString(receipt)
+            self.hurried = said.hurry
             if not rows:
                 return True
             # What the controller says of rows it was not given is not believed.
-            sequence = pb.OutcomeReceipt.FromString(receipt).sequence
-            await self._source.acknowledge(min(sequence, rows[-1].sequence))
+            await self._source.acknowledge(min(said.sequence, rows[-1].sequence))
 
     async def _more(self) -> None:
         try:
