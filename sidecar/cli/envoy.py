@@ -133,6 +133,6 @@ def _header(
     named = [word for text in upstreams for word in ("--upstream", text)]
     command = shlex.join(["canary", "envoy", *paths, *given, *named, *more])
     return (
-        "# Made from the rollouts; make it anew when hosts, paths, units, segments or variants change\n"
-        f"# (weights need no Envoy): {command}\n"
+        "# Made from the rollouts; make it anew when hosts, paths, units, segments or variants\n"
+        f"# change (weights need no Envoy): {command}\n"
     )

@@ -33,7 +33,7 @@ class Needed:
 
 def needed(rollouts: Iterable[Rollout | Route]) -> Needed:
     """Derive it from the rollouts; the pseudo headers and the token's are everybody's: ()."""
-    found = Needed({name: () for name in needs.headers(())}, {}, {})
+    found = Needed(dict.fromkeys(needs.headers(()), ()), {}, {})
     for asked, who in needs.needs(map(_route, rollouts)).items():
         for name in needs.headers([asked]):
             if name not in needs.headers(()):
