@@ -23,7 +23,7 @@ $(BUILT): $(STAMP) $(NATIVE)
 	@$(PY) -m pip install --quiet --no-build-isolation --no-deps --editable .
 	@touch $@
 
-demo: build  ## watch a real Envoy move users 5 -> 50 -> 0 % with no restart (KEEP=1 leaves it running)
+demo: build  ## watch a real Envoy move users with no restart, and bad versions taken out (KEEP=1 leaves it running)
 	@$(PY) -m bench.demo $(if $(KEEP),--keep)
 
 test: build  ## run the tests, against a real Envoy (T="-k name" narrows)
@@ -87,6 +87,9 @@ bench-scale: build  ## CPU and memory with 10,000 rollouts beside one, after a m
 
 bench-propagation: build  ## how long old weights live on after a change
 	@$(PY) -m bench.propagation $(if $(QUICK),--quick)
+
+bench-rollback: build  ## how long a bad candidate lives on behind a real Envoy, and with 1,000 sidecars (QUICK=1: a look)
+	@$(PY) -m bench.rollback $(if $(QUICK),--quick) $(BENCH)
 
 bench-guard: build  ## what the guard promises, simulated beside others' rules (QUICK=1: a look, no figures)
 	@$(PY) -m bench.guard $(if $(QUICK),--quick)

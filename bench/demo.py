@@ -1,8 +1,9 @@
-"""`python -m bench.demo`: watch a real Envoy move users 5 -> 50 -> 0 % with no restart.
+"""`python -m bench.demo`: watch a real Envoy move users 5 -> 50 -> 0 %, then three launches.
 
 Real HTTP traffic of a few thousand users goes through a real Envoy to two upstreams while the
 ordinary `canary` command moves the weights. Every figure comes from Envoy's statistics and the
-upstreams' logs; one expectation that does not hold ends it with a sentence and status 1.
+upstreams' logs; one expectation that does not hold ends it with a sentence and status 1. Then a
+good version is launched, a failing one and a slow one, and left to the guard (`demo_launches`).
 `--keep` leaves everything running afterwards and says what to try.
 """
 
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from bench import demo_watch as watch
+from bench.demo_launches import Launches
 from bench.demo_view import Tick, View, change_lines, summary
 from bench.demo_watch import CANARY, STABLE, BrokenError, Phase, Rule, Witness
 from bench.lab import load
@@ -39,6 +41,7 @@ class Options:
     rate: float
     seconds_per_phase: float
     keep: bool
+    part: str = "all"
 
 
 class Demo:
@@ -179,9 +182,12 @@ def run(options: Options, plan: Plan) -> int:
             view.say("starting two upstreams, canary up and Envoy")
             with stack:
                 view.say(f"Envoy listens on {stack.envoy.url}; {_pids(stack.identities())}")
-                with view:
-                    text = Demo(stack, options, view).run()
-                view.say(f"\n{text}")
+                if options.part != "launches":
+                    with view:
+                        text = Demo(stack, options, view).run()
+                    view.say(f"\n{text}")
+                if options.part != "weights":
+                    view.say(f"\n{Launches(stack, view.say).run()}")
                 failed = False
                 if options.keep:
                     _keep(stack, view)
@@ -204,11 +210,12 @@ def parse(argv: Sequence[str]) -> Options:
     parser.add_argument("--users", type=int, default=3000)
     parser.add_argument("--rate", type=float, default=500.0, help="requests a second")
     parser.add_argument("--seconds-per-phase", type=float, default=9.0)
+    parser.add_argument("--part", choices=("all", "weights", "launches"), default="all")
     options = parser.parse_args(argv)
     needed = options.users / options.rate + 1
     if options.seconds_per_phase < needed:
         parser.error(f"--seconds-per-phase: at least {needed:g}, so that every user is seen")
-    return Options(options.users, options.rate, options.seconds_per_phase, options.keep)
+    return Options(**vars(options))
 
 
 if __name__ == "__main__":

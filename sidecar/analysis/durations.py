@@ -12,8 +12,13 @@ baseline's answers up before they are sorted. Which groups and which r: `steerin
 import numpy as np
 from numpy.typing import NDArray
 
+from sidecar.analysis import edges
+
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64] | NDArray[np.float64]
+
+# The least duration of each bucket, in seconds.
+LOWER_S: Floats = np.array(edges.LOWER_US) / 1e6
 
 
 def log_factors(candidate: Counts, baseline: Counts, log_r: Floats) -> Floats:

@@ -8,8 +8,6 @@ bucket 0, everything longer into the last one. Rows name `VERSION`; other bucket
 
 import bisect
 
-import numpy as np
-
 VERSION = 1
 _SUB_BITS = 4
 _LOWEST_BIT = 6
@@ -27,7 +25,6 @@ LOWER_US: tuple[int, ...] = (
     ),
     1 << _HIGHEST_BIT,
 )
-LOWER_S = np.array(LOWER_US) / 1e6
 
 
 def bucket(duration_us: int) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.analysis import edges, rates
+from sidecar.analysis.durations import LOWER_S
 from sidecar.analysis.verdict import Interval
 
 Floats = NDArray[np.float64]
@@ -148,4 +149,4 @@ def _quantile(counts: Floats, total: float, level: float) -> float | None:
     if not 0 < level < 1:
         return None
     index = int(np.searchsorted(np.cumsum(counts), level * total))
-    return float(edges.LOWER_S[index]) if index < edges.BUCKETS else None
+    return float(LOWER_S[index]) if index < edges.BUCKETS else None

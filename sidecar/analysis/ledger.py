@@ -16,6 +16,10 @@ from sidecar.analysis.blocks import Arm, Block, Counts, Stratum, mistake
 OPEN_S = 1_200
 # Sidecars' clocks differ a little; more than this is a clock that jumped.
 AHEAD_S = 5
+# What has settled is closed before that. Both arms of an old block may come one after the other,
+# from a sidecar that was cut off: one that has only one of them waits longer.
+_SETTLED_S, _ONE_ARM_S = 60, 600
+_SWEEP_S = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,9 @@ class Ledger:
         self.judged_before = 0
         # What was known of blocks before is forgotten: they must not come as new ones.
         self.closed_before = -(10**18)
+        # The same of single blocks: by stratum, the seconds as bits above a first one.
+        self.settled: dict[Stratum, tuple[int, int]] = {}
+        self.swept_s = 0.0
 
     def get(self, stratum: Stratum, second: int) -> Block | None:
         """Return an open block as it is known."""
@@ -67,6 +74,8 @@ class Ledger:
             known = self.get(block.stratum, block.second) if type(block.second) is int else None
             before = known or Block(block.stratum, block.second)
             reason = _refused(block, before, now_s)
+            if not reason and self._settled(block):
+                continue
             if not reason and block.second < self.closed_before:
                 reason = f"its second {block.second} is closed already"
             if reason:
@@ -86,6 +95,54 @@ class Ledger:
                 for stratum, block in row.items():
                     row[stratum] = _without_durations(block)
         self.judged_before = max(self.judged_before, judged_before)
+        if abs(now_s - self.swept_s) >= _SWEEP_S:
+            self._sweep(now_s)
+
+    def _settled(self, block: Block) -> bool:
+        """Whether all of a block is known: if it comes again, it says nothing new."""
+        first, seconds = self.settled.get(block.stratum, (0, 0))
+        return block.second >= first and bool(seconds >> (block.second - first) & 1)
+
+    def _sweep(self, now_s: float) -> None:
+        """Keep of the settled blocks only that they are settled.
+
+        A thousand sidecars start a thousand blocks a second, and nearly all settle at once.
+        """
+        before = min(self.judged_before, int(now_s) - _SETTLED_S)
+        for second in [second for second in self.open if second < before]:
+            row = self.open[second]
+            settled = [
+                stratum
+                for stratum, block in row.items()
+                if not any(self.opened(block))
+                and (_both_came(block) or second < now_s - _ONE_ARM_S)
+            ]
+            for stratum in settled:
+                del row[stratum]
+                self._settle(stratum, second, now_s)
+            if not row:
+                del self.open[second]
+        self.swept_s = now_s
+        for stratum in [s for s, at in self.settled.items() if _over(at, now_s)]:
+            del self.settled[stratum]
+
+    def _settle(self, stratum: Stratum, second: int, now_s: float) -> None:
+        first, seconds = self.settled.get(stratum, (second, 0))
+        # Seconds that are refused as too old anyway need no bit.
+        start = max(min(first, second), int(now_s) - OPEN_S - _SWEEP_S)
+        seconds = seconds >> (start - first) if start >= first else seconds << (first - start)
+        if second >= start:
+            seconds |= 1 << (second - start)
+        self.settled[stratum] = start, seconds
+
+
+def _both_came(block: Block) -> bool:
+    return bool(block.baseline.requests.started and block.candidate.requests.started)
+
+
+def _over(settled: tuple[int, int], now_s: float) -> bool:
+    first, seconds = settled
+    return first + seconds.bit_length() < now_s - OPEN_S
 
 
 def _refused(block: Block, before: Block, now_s: float) -> str:

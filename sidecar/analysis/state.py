@@ -46,6 +46,8 @@ def dump(judge: Judge) -> str:
         "mismatch": judge.split.evidence,
         "judged_before": judge.ledger.judged_before,
         "closed_before": judge.ledger.closed_before,
+        "swept_s": judge.ledger.swept_s,
+        "settled": [[*s, first, hex(n)] for s, (first, n) in judge.ledger.settled.items()],
         "open": [_block(b) for row in judge.ledger.open.values() for b in row.values()],
         "errors": [_errors(evidence) for evidence in judge.errors],
         "durations": [_durations(evidence) for evidence in judge.durations],
@@ -74,6 +76,8 @@ def load(text: str, guardrails: Sequence[Guardrail], policy: Policy | None = Non
     judge.split.evidence = state["mismatch"]
     judge.ledger.judged_before = state["judged_before"]
     judge.ledger.closed_before = state["closed_before"]
+    judge.ledger.swept_s = state["swept_s"]
+    judge.ledger.settled = {Stratum(*r[:3]): (r[3], int(r[4], 16)) for r in state["settled"]}
     for row in state["open"]:
         block = _read_block(row)
         judge.ledger.open.setdefault(block.second, {})[block.stratum] = block

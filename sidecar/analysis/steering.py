@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sidecar.analysis import edges
+from sidecar.analysis.durations import LOWER_S
 from sidecar.analysis.guardrails import Absolute, Margin
 from sidecar.analysis.rates import HARM
 
@@ -91,9 +92,9 @@ def plan(
     if quantile is None:
         wanted += [wanted[-1] * factor for factor in _BEYOND]
     cuts = sorted({min(max(edges.last_from(w), 1), edges.last_from(ripe_s)) for w in wanted})
-    lower = [_below_margin(edges.LOWER_S[cut], margin) for cut in cuts]
+    lower = [_below_margin(LOWER_S[cut], margin) for cut in cuts]
     cuts_b = tuple(edges.last_from(low) for low in lower)
-    mass = np.diff(shape.below(edges.LOWER_S[cuts]), prepend=0.0, append=1.0)
+    mass = np.diff(shape.below(LOWER_S[cuts]), prepend=0.0, append=1.0)
     mass = (mass + 0.5 / (shape.count + 1)) / (1 + 0.5 * len(mass) / (shape.count + 1))
     rows, shares = _bets(shape, cuts, mass, quantile)
     ratios = np.clip(np.maximum.accumulate(rows, axis=1), _LOWEST_RATIO, _HIGHEST_RATIO)
@@ -111,7 +112,7 @@ def _bets(
         return np.array(rows), HARM.shares
     parts = []
     for factor in _FACTORS:
-        slower = np.diff(shape.below(edges.LOWER_S[cuts] / factor), prepend=0.0, append=1.0)
+        slower = np.diff(shape.below(LOWER_S[cuts] / factor), prepend=0.0, append=1.0)
         parts += [(1 - part) + part * slower / mass for part in _PARTS]
     more = []
     for level in _CUTS:
@@ -150,12 +151,12 @@ class _Shape:
     def below(self, durations_s: Floats) -> Floats:
         """Return the part of the answers below each duration."""
         lowered = np.array([_below_margin(float(x), self._margin) for x in durations_s])
-        return np.asarray(np.interp(lowered, edges.LOWER_S, self._below))
+        return np.asarray(np.interp(lowered, LOWER_S, self._below))
 
     def at(self, level: float) -> float:
         """Return the duration below which a part `level` of the answers is."""
         index = min(int(np.searchsorted(self._below, level)), edges.BUCKETS - 1)
-        low = min(float(edges.LOWER_S[index]), self._most_s)
+        low = min(float(LOWER_S[index]), self._most_s)
         if isinstance(self._margin, Absolute):
             return low + self._margin.value
         return low * (1 + self._margin.value)

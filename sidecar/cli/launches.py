@@ -84,6 +84,9 @@ def show(status: pb.RolloutStatus, console: Console | None = None) -> None:
         console.print("[red]killed: baseline for all[/] (`canary revive` brings it back)")
     if progress.why:
         console.print(f"why       {escape(progress.why)}", soft_wrap=True)
+    for held in status.held_out:
+        what = f"sidecar {held.node} holds {held.variant} out since {report.ago(held.at)}"
+        console.print(f"[red]held out[/]  {escape(f'{what}: {held.reason}')}", soft_wrap=True)
     console.print(f"weights   {report.shares(status.in_force)}")
     console.print(f"step      {progress.step} of {progress.steps}{_time_left(progress)}")
     for number, sentence in enumerate(progress.waits_for):

@@ -132,7 +132,7 @@ def _sidecar(console: Console, status: pb.SidecarStatus) -> None:
         )
     if status.HasField("last_nack"):
         _nack(console, "refused", status.last_nack)
-    rollouts = _table("rollout", "in force", "resource", "decided by this table")
+    rollouts = _table("rollout", "in force", "resource", "decided since the start")
     for one in table.rollouts:
         rollouts.add_row(one.name, _percents(one.weights), one.version, _decided(one.decided))
     console.print(rollouts)

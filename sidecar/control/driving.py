@@ -110,6 +110,15 @@ class Driver:
         for state in self._under_way():
             self._ask(state, now, monotonic_s)
 
+    async def hear(self, words: Mapping[str, Judgement]) -> None:
+        """Act on the guard's words now, not at the next tick.
+
+        Raises CanaryError if that cannot be kept; the next tick says them again.
+        """
+        self._keeper.judgements = {**self._keeper.judgements, **words}
+        ticks = {name: Tick(word) for name, word in words.items()}
+        await self._keeper.drive(ticks, Origin(self._now(), WHO))
+
     async def idle(self) -> None:
         """Wait until no gate is being asked."""
         while self._asking:

@@ -1,4 +1,4 @@
-"""The delta xDS envelopes around our resources, in Envoy's own messages.
+"""The delta xDS envelopes around our resources, in Envoy's own messages (see delta.proto for one).
 
 A resource is packed once, as a response that holds nothing else: serialised messages of one type
 merge by concatenation, so any response is a join of such pieces and the few fields of its own,
@@ -16,8 +16,10 @@ from envoy_data_plane.envoy.service.discovery.v3 import (
 from envoy_data_plane.envoy.service.discovery.v3 import Resource as Envelope
 from envoy_data_plane.google.protobuf import Any
 from envoy_data_plane.google.rpc import Status
+from google.protobuf.message import DecodeError
 
 from sidecar.control.codec import TYPE_URL
+from sidecar.control.pb import delta_pb2
 
 METHOD = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 # Our controllers sign with this: their system_version_info is the table's version.
@@ -103,20 +105,19 @@ def pack_head(nonce: str, table_version: str, removed: Iterable[str]) -> bytes:
 
 def unpack_response(data: bytes) -> Response:
     """Read a DeltaDiscoveryResponse. Raises ValueError on other bytes."""
-    message = _parse(DeltaDiscoveryResponse, data)
+    try:
+        message = delta_pb2.DeltaResponse.FromString(data)
+    except DecodeError as error:
+        raise ValueError(f"not a DeltaDiscoveryResponse: {error}") from error
     if not message.nonce:
-        # betterproto2 reads some broken bytes as an empty message.
         raise ValueError("not a DeltaDiscoveryResponse: it has no nonce")
-    ours = message.control_plane is not None and message.control_plane.identifier == IDENTIFIER
+    ours = message.control_plane.identifier == IDENTIFIER
     return Response(
         type_url=message.type_url,
         nonce=message.nonce,
         table_version=message.system_version_info if ours else "",
         resources=tuple(
-            (r.name, r.version, r.resource.type_url, r.resource.value)
-            if r.resource
-            else (r.name, r.version, "", b"")
-            for r in message.resources
+            (r.name, r.version, r.resource.type_url, r.resource.value) for r in message.resources
         ),
         removed=tuple(message.removed_resources),
     )

@@ -8,7 +8,7 @@ time: whoever comes second sees what the first did.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -19,6 +19,7 @@ from sidecar import delivery
 from sidecar.control.documents import FileMistake, Scan
 from sidecar.control.offload import MANY, off_loop_if
 from sidecar.control.snapshot import Resource, Snapshot
+from sidecar.control.trips import Trip
 from sidecar.delivery import (
     UNDER_WAY,
     Change,
@@ -72,7 +73,7 @@ class Keeper:
 
     `blocking` runs a call of the store off the event loop. `observe` hears of every change (and
     the state before it) once it is kept and on its way; it must not block. `judgements` are the
-    guard's newest words.
+    guard's newest words, `trips` the variants that sidecars hold out by themselves, by node.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Keeper:
         self.last_events: dict[str, Event] = store.last_events()
         self.mistakes: tuple[FileMistake, ...] = ()
         self.judgements: Mapping[str, Judgement] = {}
+        self.trips: Mapping[str, Sequence[Trip]] = {}
         self.snapshot: Snapshot | None = None
         self.seen_faultless = False
         self._resources: dict[str, Resource] = {}
@@ -101,6 +103,10 @@ class Keeper:
         if found is None:
             raise unknown(name, self.states)
         return found
+
+    def trips_of(self, name: str) -> list[Trip]:
+        """Return who holds out which of its variants by itself."""
+        return [trip for some in self.trips.values() for trip in some if trip.rollout == name]
 
     def judging(self) -> bool:
         """Whether a launch is under way whose outcomes are wanted at once."""

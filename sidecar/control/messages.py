@@ -1,7 +1,8 @@
 """Our own values as `canary.v1` messages, for the replies of both services."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,8 +13,14 @@ from sidecar.control.following import Held
 from sidecar.control.keeper import Keeper
 from sidecar.control.offload import MANY, off_loop_if
 from sidecar.control.pb import control_pb2 as pb
+from sidecar.control.trips import Trip
 from sidecar.delivery import UNDER_WAY, Event, Judgement, Phase, State, Weights, plain, waits
 from sidecar.routing import Route
+
+_LATEST_MS = 253_402_300_799_000  # the last moment that a timestamp can be
+
+# By (rollout, variant, reason).
+Decisions: TypeAlias = Mapping[tuple[str, str, str], int]
 
 
 def weights(values: Weights) -> list[pb.Weight]:
@@ -38,7 +45,10 @@ def length(span: timedelta) -> Duration:
 
 
 def rollout_status(
-    state: State, last: Event | None, judgement: Judgement | None = None
+    state: State,
+    last: Event | None,
+    judgement: Judgement | None = None,
+    trips: Iterable[Trip] = (),
 ) -> pb.RolloutStatus:
     """One rollout as it stands, with the guard's newest word on it."""
     return pb.RolloutStatus(
@@ -53,7 +63,15 @@ def rollout_status(
         file=state.document.file,
         last_event=event(last) if last else None,
         progress=progress(state, judgement),
+        held_out=map(_held_out, trips),
     )
+
+
+def _held_out(trip: Trip) -> pb.HeldOut:
+    made = pb.HeldOut(node=trip.node, variant=trip.variant, reason=trip.reason)
+    # By the sidecar's clock, whatever that says.
+    made.at.FromMilliseconds(min(max(trip.at_unix_ms, 0), _LATEST_MS))
+    return made
 
 
 def progress(state: State, word: Judgement | None) -> pb.Progress | None:
@@ -153,7 +171,12 @@ def controller_status(
     return pb.ControllerStatus(
         version=keeper.snapshot.version if keeper.snapshot else "",
         rollouts=[
-            rollout_status(state, keeper.last_events.get(name), keeper.judgements.get(name))
+            rollout_status(
+                state,
+                keeper.last_events.get(name),
+                keeper.judgements.get(name),
+                keeper.trips_of(name),
+            )
             for name, state in sorted(keeper.states.items())
         ],
         mistakes=[pb.FileMistake(file=m.file, message=m.message) for m in keeper.mistakes],
@@ -177,8 +200,8 @@ def sidecar_status(client: Client) -> pb.SidecarStatus:
     )
 
 
-async def table_status(client: Client) -> pb.TableStatus | None:
-    """The table in force, if there is one."""
+async def table_status(client: Client, decided: Decisions) -> pb.TableStatus | None:
+    """The table in force, if there is one; `decided` are the engine's decisions since its start."""
     if client.holdings is None or client.table is None:
         return None
     status = pb.TableStatus(
@@ -186,17 +209,17 @@ async def table_status(client: Client) -> pb.TableStatus | None:
         since=timestamp(client.table_since),
         source=client.source,
     )
-    routes, tally = client.holdings.resources.values(), client.table.tally()
+    routes = client.holdings.resources.values()
     obeyed = {name: route for name, (route, _) in client.routes.items()}
     many = len(routes) > MANY
-    status.rollouts.extend(await off_loop_if(many, _table_rollouts, routes, obeyed, tally))
+    status.rollouts.extend(await off_loop_if(many, _table_rollouts, routes, obeyed, decided))
     return status
 
 
 def _table_rollouts(
     resources: Collection[Held],
     obeyed: Mapping[str, Route],
-    tally: Mapping[tuple[str, str, str], int],
+    tally: Decisions,
 ) -> list[pb.TableRollout]:
     decided: dict[str, list[pb.DecisionCount]] = {}
     for (name, variant, reason), count in sorted(tally.items()):

@@ -18,6 +18,7 @@ from sidecar.analysis import cells, edges
 from sidecar.control import services
 from sidecar.control.doors import Door
 from sidecar.control.pb import outcomes_pb2 as pb
+from sidecar.control.trips import Trip
 from sidecar.errors import CanaryError
 
 SERVICE = "canary.v1.OutcomeService"
@@ -39,17 +40,6 @@ class Received(NamedTuple):
     version: str
     segment: str
     counts: bytes
-
-
-class Trip(NamedTuple):
-    """A variant that a sidecar took out by itself."""
-
-    node: str
-    rollout: str
-    variant: str
-    revision: int
-    at_unix_ms: int
-    reason: str
 
 
 def _ignore(news: object) -> None:

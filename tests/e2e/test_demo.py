@@ -12,7 +12,8 @@ import pytest
 from bench.lab.process import Child, wait_until
 
 FAULTS = Path(__file__).with_name("faults.py")
-SHORT = ["--users", "200", "--rate", "150", "--seconds-per-phase", "2.5"]
+SHORT = ["--users", "200", "--rate", "150", "--seconds-per-phase", "2.5", "--part", "weights"]
+LAUNCHES = ["--part", "launches"]
 
 
 def run(fault, folders, *words):
@@ -20,7 +21,7 @@ def run(fault, folders, *words):
         [sys.executable, str(FAULTS), fault, folders.plan, *SHORT, *words],
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=180,
         check=False,
     )
 
@@ -55,6 +56,35 @@ def test_the_demo_succeeds_and_shows_every_figure(work_folders):
     ):
         assert re.search(line, done.stdout), line
     assert (work_folders.processes(), work_folders.paths()) == ([], [])
+
+
+def test_the_demo_of_launches_succeeds_and_shows_every_figure(work_folders):
+    done = run("none", work_folders, *LAUNCHES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in (
+        r"RolloutPromoted: every step is done",
+        r"RolloutRolledBack: Harmful: error rate .* against the baseline's",
+        r"RolloutRolledBack: Harmful: latency p99 .* against the baseline's",
+        r"from the first bad answer +error_rate +latency_p99",
+        r"to the decision +[\d.]+ s +[\d.]+ s",
+        r"to the last request on the candidate +[\d.]+ s +[\d.]+ s",
+        r"users who met the candidate +\d+ of 3,000 +\d+ of 3,000",
+    ):
+        assert re.search(line, done.stdout), line
+    assert (work_folders.processes(), work_folders.paths()) == ([], [])
+
+
+def test_a_blind_guard_fails_the_demo(work_folders):
+    done = run("blind_guard", work_folders, *LAUNCHES)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(
+        r"demo: a version that fails 10 % of its answers answered \d+ of \d+ requests badly, "
+        r"and was Promoted: the guard is blind",
+        done.stdout,
+    ), done.stdout
+    assert work_folders.processes() == []
+    [kept_for_its_logs] = work_folders.paths()
+    shutil.rmtree(kept_for_its_logs)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """Rows of the outcomes as the judge's blocks."""
 
-from blocks_lab import STRATUM
+from blocks_lab import ERRORS, STRATUM, arm
 
 from sidecar import analysis
-from sidecar.analysis import Arm, Block, Counts, cells, edges
+from sidecar.analysis import Arm, Block, Counts, Judge, cells, edges
 from sidecar.analysis.ledger import Ledger
 
 ROW = {
@@ -47,3 +47,26 @@ def test_a_request_decided_just_after_its_second_is_not_open_for_ever():
 
 def test_what_nobody_counts_the_answers_of_is_not_open():
     assert Arm(Counts(5)).requests.open == 0
+
+
+def test_settled_blocks_are_kept_as_a_bit_and_never_counted_again():
+    """A thousand sidecars start a thousand blocks a second: most of them settle at once."""
+    judge = Judge([ERRORS], 0.0)
+    blocks = [Block(STRATUM, second, arm(20), arm(2)) for second in range(1, 200)]
+    for block in blocks:
+        judge.observe([block], block.second + 1.0)
+    kept = sum(map(len, judge.ledger.open.values()))
+    assert kept < 90
+    requests = list(judge.requests)
+    assert judge.observe(blocks, 201.0) == []
+    assert judge.requests == requests
+
+
+def test_a_block_with_an_open_answer_stays_until_it_is_too_old():
+    judge = Judge([ERRORS], 0.0)
+    waiting = Arm(Counts(20, 0, answered=19), Counts(19))
+    judge.observe([Block(STRATUM, 1, waiting, arm(2))], 2.0)
+    for now in range(3, 400):
+        judge.observe([], float(now))
+    judge.observe([Block(STRATUM, 1, arm(20, 1), arm(2))], 400.0)
+    assert judge.verdict(400.0).findings[0].baseline_count == 20

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sidecar.analysis import durations, edges, steering
+from sidecar.analysis.durations import LOWER_S
 from sidecar.analysis.guardrails import Absolute, Relative
 
 RATIOS = np.log(np.array([[0.7, 1.0, 4.0], [0.98, 1.0, 30.0], [0.2, 1.2, 1.9]]))
@@ -84,7 +85,7 @@ def test_a_plan_is_fair_before_it_is_clever(margin, quantile, scale):
     assert list(plan.cuts_b) == sorted(plan.cuts_b)
     assert plan.age_s in steering.AGES_S
     # Nothing that must be told apart may still be open when the block is judged.
-    assert edges.LOWER_S[plan.cuts_c[-1]] <= plan.age_s
+    assert LOWER_S[plan.cuts_c[-1]] <= plan.age_s
 
 
 @given(MARGINS, st.integers(64, 10**7))
