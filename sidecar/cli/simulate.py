@@ -5,9 +5,9 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
@@ -94,7 +94,7 @@ def _routes(rollouts: Iterable[rollout.Rollout]) -> list[Route]:
 
 def _because(
     new: Iterable[rollout.Rollout], old: Iterable[rollout.Rollout] | None
-) -> dict[str, list[str]]:
+) -> dict[str, tuple[str, ...]]:
     """Return what in a document moves people at once, beyond weights and rules."""
     before = {one.name: one for one in old or ()}
     return {one.name: rollout.moves(before[one.name], one) for one in new if one.name in before}
@@ -104,15 +104,16 @@ def _because(
 
 
 @contextmanager
-def _opened(units: str) -> Iterator[IO[str]]:
+def _opened(units: str) -> Iterator[TextIO]:
     if units == "-":
         yield sys.stdin
         return
-    try:
-        file = Path(units).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
-    except OSError as error:
-        raise UnitsError(f"{units}: {error.strerror}", remedy="name a CSV file") from error
-    with file:
+    with ExitStack() as held:
+        try:
+            opened = Path(units).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+            file = held.enter_context(opened)
+        except OSError as error:
+            raise UnitsError(f"{units}: {error.strerror}", remedy="name a CSV file") from error
         yield file
 
 
@@ -169,7 +170,7 @@ def _take(
 class _Progress:
     """How far a file was read, on a terminal."""
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: TextIO) -> None:
         self._file = file
         self._shown = sys.stderr.isatty()
         self._size = 0 if file is sys.stdin else Path(file.name).stat().st_size
@@ -255,7 +256,7 @@ def _percent(number: int, count: int) -> str:
 
 
 def _as_json(
-    count: int, outcomes: Iterable[Outcome], because: dict[str, list[str]]
+    count: int, outcomes: Iterable[Outcome], because: dict[str, tuple[str, ...]]
 ) -> dict[str, Any]:
     def plain(given: Given) -> dict[str, str | None]:
         return {"variant": given[0] or None, "reason": given[1] or None}
@@ -270,7 +271,7 @@ def _as_json(
                     {"from": plain(before), "to": plain(now), "units": n}
                     for (before, now), n in sorted(one.moved.items())
                 ],
-                "because": because.get(one.rollout, []),
+                "because": list(because.get(one.rollout, ())),
             }
             for one in outcomes
         ],

@@ -91,9 +91,15 @@ class Simulation:
 def speaking(routes: Iterable[Route], inputs: Iterable[Input | None]) -> tuple[Route, ...]:
     """Let every rollout speak where no column says for which host or path."""
     named = {one.name for one in inputs if one and one.kind == "header"}
-    anywhere = (("hosts", (), (":authority",)), ("path_prefix", "", (":path",)))
-    freed = {field: none for field, none, name in anywhere if name not in named}
-    return tuple(replace(route, **freed) for route in routes)
+    on_hosts, on_paths = (":authority",) in named, (":path",) in named
+    return tuple(
+        replace(
+            route,
+            hosts=route.hosts if on_hosts else (),
+            path_prefix=route.path_prefix if on_paths else "",
+        )
+        for route in routes
+    )
 
 
 def missing(
