@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,6 +35,7 @@ class UnitsError(CanaryError):
 @click.option(
     "--units",
     required=True,
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
     metavar="CSV",
     help="The people, one a row, with a head that names the columns; '-' is stdin.",
 )
@@ -108,12 +109,7 @@ def _opened(units: str) -> Iterator[TextIO]:
     if units == "-":
         yield sys.stdin
         return
-    with ExitStack() as held:
-        try:
-            opened = Path(units).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
-            file = held.enter_context(opened)
-        except OSError as error:
-            raise UnitsError(f"{units}: {error.strerror}", remedy="name a CSV file") from error
+    with Path(units).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         yield file
 
 

@@ -115,5 +115,6 @@ def test_a_list_that_cannot_be_read_is_refused_with_its_line(run, text, said):
     assert error.remedy
 
 
-def test_a_file_that_is_not_there_is_refused(run):
-    assert "none.csv: No such file" in str(run("--units", "none.csv").exception)
+def test_a_file_that_is_not_there_is_a_wrong_command_line(run):
+    result = run("--units", "none.csv")
+    assert (result.exit_code, "none.csv" in result.stderr) == (2, True)
