@@ -86,8 +86,13 @@ def _piece(one: Input) -> Callable[[str], bytes]:
     else:
         key, before = _field(1, one.name[0].encode()), b""
 
+    room = 127 - len(key) - 2
+
     def piece(cell: str) -> bytes:
         value = before + cell.encode("utf-8", "surrogateescape")
+        length = len(value)
+        if length <= room:  # as below, the lengths being single bytes
+            return b"\x0a" + _SHORT[127 - room + length] + key + b"\x1a" + _SHORT[length] + value
         return _field(1, key + _field(3, value))
 
     return piece
@@ -140,12 +145,19 @@ def _within(key: str, fields: Encode) -> Encode:
 
 def _leaf(key: str) -> Callable[[str], bytes]:
     """Return what writes a Value that is a string (3), or a ListValue (6) of strings."""
+    named = _field(1, key.encode())
+    room = 127 - len(named) - 4
 
     def leaf(cell: str) -> bytes:
         if cell.startswith("[") and key != _ADDRESS:
             texts = twin_inputs.texts(columns.plain(cell))
             return _entry(key, _field(6, b"".join(_field(1, _field(3, one)) for one in texts)))
-        return _entry(key, _field(3, cell.encode("utf-8", "surrogateescape")))
+        value = cell.encode("utf-8", "surrogateescape")
+        length = len(value)
+        if length <= room:  # as below, the lengths being single bytes
+            head = b"\x0a" + _SHORT[127 - room + length] + named
+            return head + b"\x12" + _SHORT[length + 2] + b"\x1a" + _SHORT[length] + value
+        return _entry(key, _field(3, value))
 
     return leaf
 

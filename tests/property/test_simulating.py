@@ -13,12 +13,12 @@ from sidecar.routing.encoding import encoder
 from sidecar.routing.simulating import Simulation
 
 HEAD = {
-    "x-user-id": ["u1", "u2", "ü"], "x-country": ["de", "fr"], "header:x-a": ["a.b", "1.2.3"],
+    "x-user-id": ["u1", "u2", "ü", "l" * 109, "l" * 113, "l" * 114, "l" * 300], "x-country": ["de", "fr"], "header:x-a": ["a.b", "1.2.3"],
     "cookie:sid": ["u1", "u 2"], "query:u": ["u1", "1"], "query:v": ["x"],
     "path": ["/v1/chat", "/v1", "/a?b=c"], "host": ["a.b", "B.org:8443"],
     "method": ["GET", "POST"], "clientAddress": ["10.0.0.1", "[2001:db8::1]:80"],
     "claim:payload.tier": ["de", "18.25", '["fr", true, 3]'], "claim:payload.roles": ["[]", "u1"],
-    "metadata:other:n": ["1"], "attribute:connection.mtls": ["true"],
+    "metadata:other:n": ["1", "m" * 119, "m" * 120, "m" * 121, "m" * 500], "attribute:connection.mtls": ["true"],
     "attribute:request.size": ["1e3", "[0.5]"],
 }  # fmt: skip
 
@@ -96,6 +96,7 @@ def test_a_row_is_the_message_that_the_official_classes_write(data):
         wanted = as_request(head, row)
         assert sorted(read.headers) == sorted(wanted.headers)
         assert read.source_address == wanted.source_address
+        assert set(read.metadata) == set(wanted.metadata)
 
 
 @pytest.mark.parametrize(
