@@ -6,9 +6,12 @@ and attributes are put together from theirs.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.routing import columns, twin_inputs
+from sidecar.routing._people import Writer
+from sidecar.routing.encoding_program import Program
 from sidecar.routing.rules import Input
 
 Encode = Callable[[Sequence[str]], bytes]
@@ -23,34 +26,83 @@ _REMEMBERED = 4096
 def encoder(inputs: Sequence[Input | None]) -> Encode:
     """Return what turns a row into a ProcessingRequest; None is a column that says nothing.
 
-    Cells are UTF-8 (with surrogateescape any bytes); an empty one is not there.
+    Cells are UTF-8 (with surrogateescape any bytes); an empty one is not there. Raises ColumnError
+    on columns that cannot stand side by side; so does what is returned, on a list that is none.
     """
-    pieces: list[tuple[int, Callable[[str], bytes]]] = []
-    query: list[tuple[int, str]] = []
-    metadata: dict[str, Any] = {}
-    attributes: dict[str, Any] = {}
-    path = None
+    parts = _parts(inputs)
+    return _specified(parts) if parts.query else _natively(_program(parts), _specified(parts))
+
+
+def specified(inputs: Sequence[Input | None]) -> Encode:
+    """Return the same, all in Python: what native/people.pyx is held against."""
+    return _specified(_parts(inputs))
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What columns are, each by its number."""
+
+    pieces: list[tuple[int, Input]] = field(default_factory=list)
+    query: list[tuple[int, str]] = field(default_factory=list)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    path: int | None = None
+
+
+def _parts(inputs: Sequence[Input | None]) -> _Parts:
+    parts = _Parts()
     for at, one in enumerate(inputs):
         if one is None:
             continue
         if one.kind == "query":
-            query.append((at, one.name[0]))
+            parts.query.append((at, one.name[0]))
         elif one == Input("header", (":path",)):
-            path = at
+            parts.path = at
         elif one.kind == "metadata":
-            columns.place(metadata, one.name, at)
+            columns.place(parts.metadata, one.name, at)
         elif one.kind in {"attribute", "client_address"}:
             name = one.name[0] if one.name else _ADDRESS
-            columns.place(attributes, (_FILTER, name), at)
+            columns.place(parts.attributes, (_FILTER, name), at)
         else:
-            pieces.append((at, _remembering(_piece(one))))
-    asked = [_path(path, query)] if query or path is not None else []
-    headers, more = _joined(pieces, asked), _shared(metadata, attributes)
+            parts.pieces.append((at, one))
+    return parts
+
+
+def _specified(parts: _Parts) -> Encode:
+    asked = [_path(parts.path, parts.query)] if parts.query or parts.path is not None else []
+    headers = _joined([(at, _remembering(_piece(one))) for at, one in parts.pieces], asked)
+    more = _shared(parts.metadata, parts.attributes)
 
     def encode(row: Sequence[str]) -> bytes:
         # request_headers {headers {headers {key, raw_value} ...}}
         message = _field(2, _field(1, headers(row)))
         return message + b"".join([one(row) for one in more]) if more else message
+
+    return encode
+
+
+def _program(parts: _Parts) -> Writer:
+    made = Program()
+    steps = made.attributes(_FILTER, parts.attributes[_FILTER]) if parts.attributes else []
+    steps += made.metadata(parts.metadata) if parts.metadata else []
+    headers = [] if parts.path is None else made.header(parts.path, b":path", default=b"/")
+    for at, one in reversed(parts.pieces):
+        cookie = one.kind == "cookie"
+        name = one.name[0].encode()
+        headers += made.header(at, b"cookie", name + b"=") if cookie else made.header(at, name)
+    steps += made.field(2, made.field(1, headers))
+    return Writer(steps, made.texts)
+
+
+def _natively(writer: Writer, spare: Encode) -> Encode:
+    """Let the writer write; what it leaves (lists, bytes that are no UTF-8) is Python's."""
+    write = writer.write
+
+    def encode(row: Sequence[str]) -> bytes:
+        try:
+            return write(list(row)) or spare(row)
+        except UnicodeEncodeError:
+            return spare(row)
 
     return encode
 

@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 from ruled import JWT, ruled_tables
 
 from sidecar.routing import columns, twin, twin_codec
-from sidecar.routing.encoding import encoder
+from sidecar.routing.encoding import encoder, specified
 from sidecar.routing.simulating import Simulation
 
 HEAD = {
-    "x-user-id": ["u1", "u2", "ü", "l" * 109, "l" * 113, "l" * 114, "l" * 300], "x-country": ["de", "fr"], "header:x-a": ["a.b", "1.2.3"],
+    "x-user-id": ["u1", "u2", "ü", "l" * 109, "l" * 113, "l" * 114, "l" * 300],
+    "x-country": ["de", "fr"], "header:x-a": ["a.b", "1.2.3"],
     "cookie:sid": ["u1", "u 2"], "query:u": ["u1", "1"], "query:v": ["x"],
     "path": ["/v1/chat", "/v1", "/a?b=c"], "host": ["a.b", "B.org:8443"],
     "method": ["GET", "POST"], "clientAddress": ["10.0.0.1", "[2001:db8::1]:80"],
     "claim:payload.tier": ["de", "18.25", '["fr", true, 3]'], "claim:payload.roles": ["[]", "u1"],
-    "metadata:other:n": ["1", "m" * 119, "m" * 120, "m" * 121, "m" * 500], "attribute:connection.mtls": ["true"],
+    "metadata:other:n": ["1", "m" * 119, "m" * 120, "m" * 121, "m" * 500],
+    "attribute:connection.mtls": ["true"],
     "attribute:request.size": ["1e3", "[0.5]"],
 }  # fmt: skip
 
@@ -31,7 +33,7 @@ def as_request(head, row):
     headers = [(pseudo.get(n, n), said[n].encode()) for n in plain if n in said]
     if "cookie:sid" in said:
         headers.append(("cookie", b"sid=" + said["cookie:sid"].encode()))
-    asked = "&".join(f"{n}={said[f'query:{n}']}" for n in ("u", "v") if f"query:{n}" in said)
+    asked = "&".join(f"{n[6:]}={said[n]}" for n in head if n.startswith("query:") and n in said)
     path = said.get("path", "/")
     if asked:
         path += ("&" if "?" in path else "?") + asked
@@ -97,6 +99,32 @@ def test_a_row_is_the_message_that_the_official_classes_write(data):
         assert sorted(read.headers) == sorted(wanted.headers)
         assert read.source_address == wanted.source_address
         assert set(read.metadata) == set(wanted.metadata)
+
+
+CELLS = st.one_of(
+    st.text(max_size=8),
+    st.sampled_from(["", "[]", '["a", 1]', "\udcff", "x" * 127, "x" * 128, "y" * 9000]),
+)
+
+
+@given(st.data())
+def test_rows_are_written_natively_as_in_python_byte_for_byte(data):
+    inputs = [columns.read(name) for name in data.draw(HEADS)]
+    native, python = encoder(inputs), specified(inputs)
+    for _ in range(3):
+        row = [data.draw(CELLS) for _ in inputs]
+        try:
+            wanted = python(row)
+        except columns.ColumnError:
+            with pytest.raises(columns.ColumnError):
+                native(row)
+        else:
+            assert native(row) == wanted
+
+
+def test_metadata_deeper_than_the_writer_goes_is_written_all_the_same():
+    inputs = [columns.read("metadata:f:" + ".".join("abcdefghijklmnopqrstuvwxyzabcdefghijklmnop"))]
+    assert encoder(inputs)(["x"]) == specified(inputs)(["x"])
 
 
 @pytest.mark.parametrize(
