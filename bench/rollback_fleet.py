@@ -14,8 +14,10 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from datetime import UTC
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +105,14 @@ class Simulated:
             )
 
 
+async def _lasting(run: Callable[[], Awaitable[None]]) -> None:
+    """Come again after a moment, as sidecars do: not all of a thousand are let in at once."""
+    while True:
+        with suppress(grpc.aio.AioRpcError):
+            await run()
+        await asyncio.sleep(0.2)
+
+
 async def simulate(count: int, work: Path) -> None:
     """Live through the launch; write when each sidecar had which table."""
     failing, fleet = asyncio.Event(), [Simulated(number) for number in range(count)]
@@ -118,7 +128,10 @@ async def simulate(count: int, work: Path) -> None:
         running = [
             tasks.create_task(work_)
             for one, channel in zip(fleet, channels, strict=True)
-            for work_ in (one.follow(channel), one.report(channel, failing))
+            for work_ in (
+                _lasting(partial(one.follow, channel)),
+                _lasting(partial(one.report, channel, failing)),
+            )
         ]
         await asyncio.sleep(CALM_S)
         (work / "calm").write_text(str(sum(one.acknowledged for one in fleet)))
@@ -145,7 +158,7 @@ def measure(count: int) -> dict[str, Any]:
     simulated = [sys.executable, "-m", "bench.rollback_fleet", str(count), str(work)]
     with Child("controller", canary, work, env=env) as controller:
         alive = [controller]
-        wait_until("the controller", (work / "run" / "control.sock").exists, alive=alive)
+        wait_until("the controller", lambda: _step(control) == 1, alive=alive)
         with Child("fleet", simulated, work, env={"PYTHONPATH": str(ROOT)}) as fleet:
             alive.append(fleet)
             wait_until("calm", (work / "calm").exists, CALM_S + 60, alive)
@@ -168,10 +181,11 @@ def measure(count: int) -> dict[str, Any]:
     switched = sorted(
         (dict(one).get(version, 2**62) - decided_ns) / 1e6 for one in json.loads(tables)
     )
+    rows = int((work / "calm").read_text())
     shutil.rmtree(work)
     return {
         "sidecars": count,
-        "rows_kept_per_s": round(int((work / "calm").read_text()) / CALM_S),
+        "rows_kept_per_s": round(rows / CALM_S),
         "first_errors_to_decision_ms": round((decided_ns / 1e9 - began) * 1e3),
         "half_switched_ms": round(switched[len(switched) // 2], 1),
         "all_switched_ms": round(switched[-1], 1),
@@ -179,6 +193,14 @@ def measure(count: int) -> dict[str, Any]:
         "controller_mb": round(memory_mb, 1),
         "limit_mb": LIMIT_MB,
     }
+
+
+def _step(control: str) -> int:
+    """How many steps have begun; 0 while nobody answers."""
+    try:
+        return int(calls.controller_status(control).rollouts[0].progress.step)
+    except calls.UnreachableError:
+        return 0
 
 
 def _most_memory_mb(pid: int) -> float:

@@ -5,6 +5,7 @@ core, twin_rules.py evaluates it in plain Python.
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 InputKind = Literal[
@@ -157,6 +158,7 @@ class Prerequisite:
     variants: tuple[str, ...]
 
 
+@lru_cache(maxsize=4096)
 def thresholds(weights: tuple[int, ...]) -> tuple[int, ...]:
     """Each weight's share of the hash line: floor(weight * 2^64 / sum of weights), exact."""
     total = sum(weights)

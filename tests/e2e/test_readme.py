@@ -131,3 +131,19 @@ def test_every_make_target_the_readme_names_exists():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)|`make (\w+)", README, re.MULTILINE):
         assert re.search(rf"^{''.join(target)}:", makefile, re.MULTILINE), target
+
+
+def test_the_launch_the_readme_declares_runs_and_obeys_its_commands():
+    parts = SECTIONS["Launch by itself"].split("\n```")
+    steps, commands = (part.split("```")[0] for part in parts[1:4:2])
+    with ExitStack() as running:
+        reader = Reader(running)
+        document = DOCUMENT.replace("weight: 95", "weight: 100").replace("weight: 5}", "weight: 0}")
+        text = document + steps.removeprefix("yaml\n")
+        (reader.folder / "rollouts" / "chat-model.yaml").write_text(text)
+        reader.types("canary up rollouts/ &")
+        typed = [line for line in commands.splitlines() if line.startswith("canary")]
+        said = "".join(reader.types(line) for line in typed if "wait" not in line)
+    assert len(typed) == 4
+    for text in ("step 1", "latency_p99", "RolledBack"):
+        assert text in said

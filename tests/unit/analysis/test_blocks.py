@@ -68,5 +68,6 @@ def test_a_block_with_an_open_answer_stays_until_it_is_too_old():
     judge.observe([Block(STRATUM, 1, waiting, arm(2))], 2.0)
     for now in range(3, 400):
         judge.observe([], float(now))
-    judge.observe([Block(STRATUM, 1, arm(20, 1), arm(2))], 400.0)
+    assert judge.verdict(400.0).findings[0].baseline_count == 19
+    assert judge.observe([Block(STRATUM, 1, arm(20, 1), arm(2))], 400.0) == []
     assert judge.verdict(400.0).findings[0].baseline_count == 20

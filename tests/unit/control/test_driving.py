@@ -242,3 +242,41 @@ def test_a_launch_that_refreshes_its_cohort_has_a_salt_of_its_own_in_the_resourc
         assert b"chat#" not in first
 
     run(scenario)
+
+
+def test_harm_that_is_heard_is_acted_on_at_once_though_a_gate_hangs(run):
+    never = asyncio.Event()
+    asked = []
+
+    async def hangs(url, timeout_s, body):
+        asked.append(url)
+        await never.wait()
+
+    async def scenario(house):
+        gated = "[{weight: 5}, {weight: 100, gate: {url: 'http://gate/x', timeout: 1m}}]"
+        await house.declare(text("chat", gated))
+        await house.tick(0)
+        await house.tick(1)
+        await asyncio.sleep(0)
+        assert asked
+        word = Judgement(Verdict.HARMFUL, 1, 1, START, sentence="it fails")
+        await house.driver.hear({"chat": word})
+        assert house.stands() == ("RolledBack", 1)
+        [event] = house.store.events("chat", 1)
+        assert (event.kind, event.origin.why) == (Kind.ROLLED_BACK, "it fails")
+        assert '"verdict": "harmful"' in event.evidence
+        assert house.keeper.judgements["chat"] is word
+
+    run(scenario, ask_gate=hangs)
+
+
+def test_harm_heard_of_an_earlier_launch_or_of_nobody_changes_nothing(run):
+    async def scenario(house):
+        await house.declare(text(*GUARDED))
+        await house.tick(0)
+        before = house.stands()
+        for launch, name in ((0, "chat"), (1, "ghost")):
+            await house.driver.hear({name: Judgement(Verdict.HARMFUL, launch, 1, START)})
+        assert house.stands() == before
+
+    run(scenario)
