@@ -60,6 +60,8 @@ _RETRY_S = 1.0
 # What a controller that crashed did not come to tell, people are told within this time.
 _STILL_NEWS = timedelta(hours=1)
 _JUDGE_EVERY_S = 1.0
+# Three times as long as a row may rise: clocks differ, and a restarted guard reads back.
+_OUTCOMES_KEPT_S = 3_600
 _SWITCH_S = 0.0005
 _log = logging.getLogger(__name__)
 
@@ -168,6 +170,15 @@ class Controller:
         async with asyncio.TaskGroup() as both:
             both.create_task(driver.run())
             both.create_task(self._follow())
+            both.create_task(_lasting(self._sum_up))
+
+    async def _sum_up(self) -> None:
+        """Make hours of the outcomes that cannot rise any more, and that no test looks at."""
+        assert self._outcomes
+        while True:
+            before = int(time.time()) - _OUTCOMES_KEPT_S
+            await self._counting(functools.partial(self._outcomes.compact, before))
+            await asyncio.sleep(_OUTCOMES_KEPT_S / 4)
 
     async def _follow(self) -> None:
         """Follow the folder, whatever becomes of it."""
@@ -240,6 +251,10 @@ class Controller:
         assert self._store
         return await self._blocking(functools.partial(self._store.events, rollout, newest))
 
+    async def _told(self, rollout: str, revision: int) -> None:
+        assert self._store
+        await self._blocking(functools.partial(self._store.mark_told, rollout, revision))
+
     def _tripped(self, trip: receiving.Trip) -> None:
         task = asyncio.create_task(self._roll_back(trip))
         self._tripping.add(task)
@@ -254,10 +269,6 @@ class Controller:
         except CanaryError as error:
             said = {"rollout": trip.rollout, "node": trip.node, "because": error.args[0]}
             _log.warning("a sidecar's trip changes nothing here", extra=said)
-
-    async def _told(self, rollout: str, revision: int) -> None:
-        assert self._store
-        await self._blocking(functools.partial(self._store.mark_told, rollout, revision))
 
     async def _keep_outcomes(self, rows: Sequence[receiving.Received]) -> None:
         assert self._outcomes

@@ -80,7 +80,7 @@ class Ledger:
         if not half and not counted:
             return self._tidy(now_s)
         try:
-            rows = self.spool.add(self.epoch, half, [*counted, *_folded(self.rows, half)])
+            rows = self.spool.add(self.epoch, half, [*counted, *_folded(self.rows, half)], now_s)
         except BaseException:
             self._started = _joined(started, self._started)
             raise

@@ -15,7 +15,8 @@ from typing import NamedTuple
 from sidecar.analysis import cells
 from sidecar.errors import CanaryError
 
-# So long after its second a row may still rise; a later outcome makes a row of its own.
+# So long after its second a row may still rise; a later outcome makes a row of its own, so that
+# whoever sums old rows up need not fear that they change.
 OPEN_S = 1_200
 # An entry older than a day is refused, so a version older than this is never asked for.
 _VERSIONS_S = 2 * 86_400
@@ -32,9 +33,10 @@ CREATE TABLE IF NOT EXISTS rows (
     version TEXT NOT NULL,
     segment TEXT NOT NULL,
     counts BLOB NOT NULL,
-    sequence INTEGER NOT NULL UNIQUE,
-    UNIQUE (second, epoch, rollout, variant, version, segment)
+    sequence INTEGER NOT NULL UNIQUE
 ) STRICT;
+CREATE INDEX IF NOT EXISTS rows_by_key
+    ON rows (second, epoch, rollout, variant, version, segment);
 CREATE TABLE IF NOT EXISTS numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS marks (epoch TEXT PRIMARY KEY, half INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS versions (version TEXT PRIMARY KEY, since INTEGER NOT NULL) STRICT;
@@ -44,7 +46,7 @@ CREATE TABLE IF NOT EXISTS names (
 ) STRICT;
 """
 _FIND = """SELECT number, counts FROM rows WHERE second = ? AND epoch = ? AND rollout = ?
-AND variant = ? AND version = ? AND segment = ?"""
+AND variant = ? AND version = ? AND segment = ? ORDER BY number LIMIT 1"""
 
 
 class SpoolError(CanaryError):
@@ -97,7 +99,11 @@ class Spool:
     # What came.
 
     def add(
-        self, epoch: str, half: int, counted: Iterable[tuple[Key, Mapping[int, int]]]
+        self,
+        epoch: str,
+        half: int,
+        counted: Iterable[tuple[Key, Mapping[int, int]]],
+        now_s: float = 0,
     ) -> list[Row]:
         """Add counts to their rows and mark the half of the journal as taken; return the rows.
 
@@ -110,15 +116,28 @@ class Spool:
             rows = []
             for key, counts in _summed(counted).items():
                 sequence += 1
-                rows.append(self._raise(epoch, key, counts, sequence))
+                late = key.second < now_s - OPEN_S
+                known = None if late else self._find(epoch, key)
+                rows.append(self._raise(epoch, key, counts, sequence, known))
             self._set_number("sequence", sequence)
             if half:
                 self._db.execute("INSERT OR REPLACE INTO marks VALUES (?, ?)", (epoch, half))
             return rows
 
-    def _raise(self, epoch: str, key: Key, counts: Mapping[int, int], sequence: int) -> Row:
+    def _find(self, epoch: str, key: Key) -> tuple[int, bytes] | None:
         second, *names = key
-        known = self._db.execute(_FIND, (second, epoch, *names)).fetchone()
+        found: tuple[int, bytes] | None
+        found = self._db.execute(_FIND, (second, epoch, *names)).fetchone()
+        return found
+
+    def _raise(
+        self,
+        epoch: str,
+        key: Key,
+        counts: Mapping[int, int],
+        sequence: int,
+        known: tuple[int, bytes] | None,
+    ) -> Row:
         if known is None:
             packed, number = cells.pack(counts), sequence
             self._db.execute(

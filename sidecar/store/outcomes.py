@@ -3,7 +3,8 @@
 Invariant: a row is known by its epoch and number, and of two states the one with the higher
 sequence is true; writing one twice changes nothing. `seen` numbers the changes in the order they
 came, so that whoever reads can go on where it stopped. Rows that are `compact`ed become sums by
-hour.
+hour; one that comes again after that is known by its sequence, because each sidecar sends its rows
+in that order.
 """
 
 import sqlite3
@@ -19,6 +20,8 @@ from sidecar.errors import CanaryError
 APPLICATION_ID = 0x434E4F43
 SCHEMA_VERSION = 1
 _HOUR_S = 3_600
+# A sidecar that was away for longer and comes back with rows of then may count some twice.
+_EPOCH_S = 7 * 86_400
 _SCHEMA = (
     """CREATE TABLE rows (
     epoch TEXT NOT NULL,
@@ -45,6 +48,9 @@ _SCHEMA = (
     counts BLOB NOT NULL,
     PRIMARY KEY (rollout, hour, variant, version, segment)
 ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE compacted (
+    epoch TEXT PRIMARY KEY, sequence INTEGER NOT NULL, at INTEGER NOT NULL
+) STRICT""",
     "CREATE TABLE numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT",
 )
 _UPSERT = """
@@ -53,6 +59,10 @@ INSERT INTO rows (node, epoch, number, sequence, second, rollout, variant, versi
 ON CONFLICT (epoch, number) DO UPDATE SET sequence = excluded.sequence, counts = excluded.counts,
     seen = excluded.seen
 WHERE excluded.sequence > sequence
+"""
+_REMEMBER = """
+INSERT INTO compacted SELECT epoch, max(sequence), ? FROM rows WHERE second < ? GROUP BY epoch
+ON CONFLICT (epoch) DO UPDATE SET sequence = max(sequence, excluded.sequence), at = excluded.at
 """
 _NEWS = """SELECT node, epoch, number, sequence, second, rollout, variant, version, segment, counts,
 seen FROM rows WHERE rollout = ? AND seen > ? ORDER BY seen LIMIT ?"""
@@ -98,8 +108,9 @@ class Outcomes:
     def add(self, rows: Iterable[Sequence[str | int | bytes]]) -> None:
         """Keep rows in the order of OutcomeRow, without `seen`; when this returns, on disk."""
         with self._errors(), self._transaction():
-            seen = self._seen()
-            numbered = [(*row, seen + at) for at, row in enumerate(rows, 1)]
+            seen, over = self._seen(), self._compacted()
+            fresh = (row for row in rows if int(row[3]) > over.get(str(row[1]), 0))
+            numbered = [(*row, seen + at) for at, row in enumerate(fresh, 1)]
             self._db.executemany(_UPSERT, numbered)
             self._set_seen(seen + len(numbered))
 
@@ -117,7 +128,8 @@ class Outcomes:
     def compact(self, before: int) -> int:
         """Sum rows of seconds before `before` up by the hour; return how many there were.
 
-        A row that rises later comes back as one of its own: choose `before` so that none does.
+        Sidecars let no row rise for longer than `outcomes.spool.OPEN_S`: choose `before` so that
+        none does, whatever their clocks say.
         """
         query = """SELECT second, rollout, variant, version, segment, counts FROM rows
         WHERE second < ?"""
@@ -134,6 +146,8 @@ class Outcomes:
                     "INSERT OR REPLACE INTO hours VALUES (?, ?, ?, ?, ?, ?)",
                     (*key, cells.pack(known)),
                 )
+            self._db.execute(_REMEMBER, (before, before))
+            self._db.execute("DELETE FROM compacted WHERE at < ?", (before - _EPOCH_S,))
             self._db.execute("DELETE FROM rows WHERE second < ?", (before,))
             return count
 
@@ -155,6 +169,9 @@ class Outcomes:
         AND version = ? AND segment = ?"""
         found = self._db.execute(query, key).fetchone()
         return cells.unpack(found[0]) if found else {}
+
+    def _compacted(self) -> dict[str, int]:
+        return dict(self._db.execute("SELECT epoch, sequence FROM compacted").fetchall())
 
     def _seen(self) -> int:
         found = self._db.execute("SELECT value FROM numbers WHERE name = 'seen'").fetchone()

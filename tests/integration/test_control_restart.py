@@ -73,8 +73,9 @@ def test_a_damaged_disk_file_is_reported_and_ignored(house, apart, damage):
     kept.write_bytes(whole[: len(whole) // 2] if damage == b"half" else damage)
     alone = house.start("sidecar")
     house.until("listening", house.sidecar, alone)
+    # It listens before it reads its disk.
+    house.until("told", lambda: "is damaged and ignored" in alone.log.read_text(), alone)
     assert not house.sidecar().ready
-    assert "is damaged and ignored" in alone.log.read_text()
     house.start("controller", house.folder)
     house.until_ready(alone)
     assert house.answers() == before

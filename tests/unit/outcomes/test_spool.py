@@ -68,6 +68,13 @@ def test_a_late_outcome_of_a_row_that_was_forgotten_makes_a_row_of_its_own(spool
     assert cells.unpack(late.counts) == {cells.COMPLETED: 1}
 
 
+def test_a_row_whose_time_is_over_does_not_rise_any_more(spool):
+    [row] = spool.add("e", 1, [(KEY, {cells.COMPLETED: 1})], KEY.second + OPEN_S)
+    [late] = spool.add("e", 2, [(KEY, {cells.COMPLETED: 1})], KEY.second + OPEN_S + 1)
+    assert late.number != row.number
+    assert spool.pending() == [row, late]
+
+
 def test_rows_that_nobody_acknowledged_stay_and_beyond_the_bound_the_oldest_go_and_are_counted(
     spool,
 ):

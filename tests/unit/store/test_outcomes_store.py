@@ -67,6 +67,20 @@ def test_old_rows_become_sums_by_the_hour_and_nothing_is_lost(store):
     ]
 
 
+def test_a_row_that_was_summed_up_and_comes_again_adds_nothing(store):
+    old, young = row(1, 8, 1000), row(2, 9, 9000)
+    store.add([old, young])
+    store.compact(7200)
+    store.add([old, young])
+    assert states(store.news("chat")) == [(2, 9)]
+    [(_, _, _, _, counts)] = store.hours("chat")
+    store.compact(7200)
+    assert counts[cells.COMPLETED] == 3
+    assert store.hours("chat")[0][-1] == counts
+    store.add([row(3, 10, 1001)])
+    assert states(store.news("chat")) == [(2, 9), (3, 10)]
+
+
 def test_rows_survive_the_process(tmp_path):
     first = Outcomes(tmp_path / "outcomes.sqlite")
     first.add([row()])
