@@ -36,6 +36,6 @@ def serving(clusters):
             server.daemon_threads = True
             running.callback(server.server_close)
             running.callback(server.shutdown)
-            threading.Thread(target=server.serve_forever, daemon=True).start()
+            threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
             found[cluster] = Upstream(f"127.0.0.1:{server.server_port}")
         yield found

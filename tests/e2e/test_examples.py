@@ -22,12 +22,13 @@ from bench.lab.stack import ROOT, Plan, Stack
 from sidecar import rollout
 from sidecar.extproc.bootstrap import clusters_of
 from sidecar.extproc.fitting import misfits
-from sidecar.routing import route_of, twin
+from sidecar.routing import force, route_of, twin
 
 EXAMPLES = ROOT / "deploy" / "examples"
 LAUNCHES = EXAMPLES / "launches"
 JWT = "envoy.filters.http.jwt_authn"
 KEY = secrets.token_bytes(32)
+QA = force.Key("qa", secrets.token_hex(16).encode())
 USERS = [f"user-{number}" for number in range(60)]
 
 
@@ -72,8 +73,16 @@ class Lab(Stack):
 
 
 @pytest.fixture(scope="module")
-def lab():
-    plan = Plan(rollouts=LAUNCHES, name="examples", observed={"filters": filters()})
+def lab(tmp_path_factory):
+    keys = tmp_path_factory.mktemp("keys") / "force.keys"
+    keys.write_text(f"{QA.id} {QA.secret.decode()}\n")
+    keys.chmod(0o600)
+    plan = Plan(
+        rollouts=LAUNCHES,
+        name="examples",
+        observed={"filters": filters()},
+        env={"CANARY_FORCE_KEYS": str(keys)},
+    )
     with Lab(plan) as running:
         yield running
     running.remove()
@@ -108,7 +117,7 @@ def expected(path, headers, claims):
         headers=[(name, value.encode()) for name, value in sent.items() if value],
         metadata={JWT: {"claims": claims}} if claims else {},
     )
-    [decision] = twin.decide(ROUTES, request)
+    [decision] = twin.decide(ROUTES, request, now_s=int(time.time()), keys=[QA])
     return decision
 
 
@@ -159,6 +168,17 @@ def test_a_token_that_somebody_else_signed_is_no_token(lab):
     connection.request("GET", "/v1/chat", headers={"authorization": f"Bearer {forged}"})
     assert connection.getresponse().status == 401
     connection.close()
+
+
+def test_a_signed_token_reaches_the_sidecar_and_forces_a_model(ask):
+    soon = int(time.time()) + 600
+    pairs = {"llm-upgrade": "llm-70b", "rag-embedding": "embed-v3"}
+    assert ask("/v1/chat", canary_force=force.sign(QA, pairs, soon)) == "llm-70b"
+    foreign = force.sign(force.Key("qa", b"f" * 32), pairs, soon)
+    assert ask("/v1/chat", canary_force=foreign) == "llm-8b"
+    # Who is excluded stays so, by whatever token.
+    signed = force.sign(QA, pairs, soon)
+    assert ask("/v1/search", {"sub": "u", "tenant": "initech"}, canary_force=signed) == "embed-v2"
 
 
 def test_rag_embedding_switches_tenants_as_a_whole(ask):
