@@ -97,6 +97,10 @@ bench-guard: build  ## what the guard promises, simulated beside others' rules (
 bench-guard-aa: build  ## false rollbacks in 24 simulated hours of nothing wrong, 2,000 launches a cell (half an hour)
 	@$(PY) -m bench.guard.aa $(if $(QUICK),--launches 200 --hours 1)
 
+bench-simulate: build  ## canary simulate over a million people: how many a second
+	@mkdir -p build/bench && $(PY) -m bench.people 1000000 > build/bench/people.csv
+	@.venv/bin/canary simulate bench/people.yaml --units build/bench/people.csv
+
 clean:  ## remove everything that was built, .venv included
 	rm -rf build dist .venv *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
 	rm -f sidecar/routing/*.so sidecar/control/pb/*_pb2.py sidecar/control/pb/*_pb2.pyi

@@ -112,6 +112,7 @@ def extensions() -> list[Extension]:
     every = sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("native/sc_*.c*"))
     core = [path for path in every if path not in transport]
     made = [extension("sidecar.routing._native", "native/core.pyx", core, LIBRARIES)]
+    made.append(extension("sidecar.routing._people", "native/people.pyx", [], []))
     if not flag("CANARY_NO_TRANSPORT"):
         libraries = [*LIBRARIES, ("libnghttp2", "libnghttp2-dev")]
         name = "sidecar.extproc._transport"

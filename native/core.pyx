@@ -48,8 +48,12 @@ cdef extern from "sc_answer.h" nogil:
     ctypedef struct sc_request:
         sc_message_kind kind
 
+    ctypedef struct sc_matches:
+        uint32_t *at
+
     ctypedef struct sc_scratch:
         sc_request request
+        sc_matches matches
         sc_decision *decisions
         size_t n_decisions
 
@@ -66,6 +70,7 @@ cdef extern from "sc_answer.h" nogil:
     uint8_t sc_decide_slot(
         const sc_rollout *rollout, const sc_split *split, uint64_t position, uint64_t second)
     int sc_request_parse(sc_request *request, sc_str message)
+    uint32_t sc_reasons(const sc_rollout *rollout)
     sc_str sc_reason_name(const sc_rollout *rollout, uint32_t reason)
     int SC_TOKEN_REFUSALS
     sc_str sc_token_refusal_name(int refusal)
@@ -213,6 +218,38 @@ cdef class Table:
         while times > 0:
             check(sc_answer_decide(self.table, NEVER, &self.scratch), "")
             times -= 1
+
+    def decide_many(self, list messages not None) -> memoryview:
+        cdef Py_ssize_t width = sc_table_len(self.table)
+        cdef bytearray made = bytearray(b"\xff") * (len(messages) * width * 4)
+        if not made:
+            return memoryview(made).cast("I")
+        cdef uint32_t[::1] codes = memoryview(made).cast("I")
+        cdef Py_ssize_t i
+        cdef size_t n
+        cdef sc_decision *d
+        for i in range(len(messages)):
+            check(
+                sc_request_parse(&self.scratch.request, view(messages[i])),
+                "not a ProcessingRequest")
+            check(sc_answer_decide(self.table, NEVER, &self.scratch), "")
+            for n in range(self.scratch.n_decisions):
+                d = &self.scratch.decisions[n]
+                codes[i * width + self.scratch.matches.at[n]] = d.reason << 8 | d.slot
+        return memoryview(made).cast("I")
+
+    def meaning(self, uint32_t at, uint32_t code) -> tuple[str, str]:
+        if at >= sc_table_len(self.table):
+            raise IndexError(at)
+        cdef const sc_rollout *rollout = sc_table_rollout(self.table, at)
+        cdef uint32_t reason = code >> 8
+        cdef uint32_t slot = code & 0xff
+        if slot >= rollout.n_variants or reason >= sc_reasons(rollout):
+            raise ValueError(code)
+        return (
+            copy(rollout.variants[slot].name).decode(),
+            copy(sc_reason_name(rollout, reason)).decode(),
+        )
 
     def tally(self) -> dict[tuple[str, str, str], int]:
         counted = {}

@@ -10,12 +10,13 @@ static bool ends_with(sc_str text, sc_str end)
 
 static bool contains(sc_str text, sc_str part)
 {
-  for (size_t at = 0; at + part.len <= text.len; at++) {
-    at = sc_str_find(text, at, (char)part.data[0]);
-    if (at + part.len > text.len) return false;
-    if (sc_str_eq(sc_str_slice(text, at, at + part.len), part)) return true;
+  if (part.len > text.len) return false;
+  sc_str starts = sc_str_slice(text, 0, text.len - part.len + 1);
+  for (size_t at = 0;; at++) {
+    at = sc_str_find(starts, at, (char)part.data[0]);
+    if (at == starts.len) return false;
+    if (sc_bytes_eq(text.data + at, part.data, part.len)) return true;
   }
-  return false;
 }
 
 /* `low` and `high` are the order of the value against each bound: below, at or above 0. */

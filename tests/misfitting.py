@@ -293,7 +293,7 @@ SPOILERS = [
     (tell_somebody_else, ["no-outcomes"]),
     (tell_late, ["outcomes-late"]),
     (tell_no_grpc_status, ["grpc-status-hidden"]),
-    (unforward, ["header-hidden", "header-hidden"]),
+    (unforward, ["header-hidden", "header-hidden", "force-hidden"]),
     (disallow, ["header-hidden"]),
     (unroute, ["no-route"]),
     (lead_astray, ["no-route"]),

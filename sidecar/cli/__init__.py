@@ -32,6 +32,7 @@ COMMANDS = {
     "schema": "documents",
     "envoy": "envoy",
     "which": "which",
+    "simulate": "simulate",
     "token": "tokens",
     "doctor": "doctor",
 }

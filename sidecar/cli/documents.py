@@ -29,15 +29,23 @@ _TINY = Decimal("0.001")
     metavar="PATH...",
     type=click.Path(exists=True, path_type=Path),
 )
+@click.option(
+    "--envoy",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="ENVOY.yaml",
+    help="An Envoy configuration: report what the rollouts look at and it does not forward, and"
+    " what else does not fit, as `canary envoy --check` does.",
+)
 @run_dir_option
 @address_options
 @dialling_options
-def validate(paths: tuple[Path, ...], **given: Any) -> None:
+def validate(paths: tuple[Path, ...], envoy: Path | None, **given: Any) -> None:
     """Check rollout files, and folders of them: print every mistake, or each rollout's split.
 
     All files are taken together, as one controller would. If all is well, the running controller
     is asked what they would change, and who would move; a controller that is named must answer.
-    Exit status: 0 if all is well, 1 if there is a mistake, 2 if the command line is wrong.
+    Exit status: 0 if all is well, 1 if there is a mistake (with --envoy: or an error there), 2 if
+    the command line is wrong.
     """
     files, problems = _files(paths)
     reading = rollout.read(rollout.Source(file.name, file.data) for file in files)
@@ -55,7 +63,8 @@ def validate(paths: tuple[Path, ...], **given: Any) -> None:
     for declared in reading.declared:
         if declared.file not in wrong:
             console.print(_fine(declared))
-    _conclude(len(problems) + len(reading.mistakes))
+    misfits = _misfits(envoy, [one.rollout for one in reading.declared]) if envoy else 0
+    _conclude(len(problems) + len(reading.mistakes) + misfits)
     _compare(console, [one.rollout for one in reading.declared], given)
 
 
@@ -87,6 +96,17 @@ def _files(paths: Iterable[Path]) -> tuple[list[config.File], list[_Problem]]:
             except config.ConfigError as error:
                 problems.append(("canary", str(error.args[0]), error.remedy))
     return list(files.values()), problems
+
+
+def _misfits(envoy: Path, rollouts: list[rollout.Rollout]) -> int:
+    """Print what in an Envoy configuration does not fit; return how many errors there are."""
+    from sidecar.cli.envoy import tree  # noqa: PLC0415 - most validate without one
+    from sidecar.extproc import fitting  # noqa: PLC0415
+
+    found = fitting.misfits(tree(envoy), rollouts)
+    for one in found:
+        click.echo(f"{envoy}: {one.severity}: {one}")
+    return sum(one.severity == "error" for one in found)
 
 
 def _compare(console: Console, rollouts: list[rollout.Rollout], given: Mapping[str, Any]) -> None:

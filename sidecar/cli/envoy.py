@@ -1,7 +1,9 @@
 """`canary envoy`: the Envoy configuration that fits the rollouts, or what does not fit in yours."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -42,6 +44,13 @@ _DEFAULTS = bootstrap.Options()
     help="How many of the requests are traced, by Envoy and the sidecar.",
 )
 @click.option(
+    "--filters",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="HTTP filters that run before the decision, as a YAML list: jwt_authn, for rules about"
+    " claims.",
+)
+@click.option(
     "--check",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="ENVOY.yaml",
@@ -58,6 +67,7 @@ def envoy(  # noqa: PLR0913, PLR0917 -- one parameter per flag
     access_log: str,
     otlp: str,
     trace_percent: float,
+    filters: Path | None,
     check: Path | None,
 ) -> None:
     """Print a complete Envoy configuration for the rollouts in PATH (files or folders)."""
@@ -68,24 +78,45 @@ def envoy(  # noqa: PLR0913, PLR0917 -- one parameter per flag
     named = bootstrap.parse_upstreams(upstreams)
     ext_proc = ext_proc or config.settings(run_dir).listen
     options = bootstrap.Options(listen, admin, ext_proc, named, access_log, otlp, trace_percent)
+    options = replace(options, filters=_filters(filters))
     made = bootstrap.bootstrap(rollouts, options)
-    click.echo(_header(paths, options, upstreams), nl=False)
+    more = ["--filters", str(filters)] if filters else []
+    click.echo(_header(paths, options, upstreams, more), nl=False)
     click.echo(yaml.safe_dump(made, sort_keys=False), nl=False)
 
 
 def _check(path: Path, rollouts: list[rollout.Rollout], use: fitting.Use) -> None:
-    try:
-        tree = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
-        raise CanaryError(f"{path}: not YAML: {error}", remedy="mend it first") from error
-    found = fitting.misfits(tree, rollouts, use)
+    found = fitting.misfits(tree(path), rollouts, use)
     for misfit in found:
         click.echo(misfit)
     if found:
         raise SystemExit(1)
 
 
-def _header(paths: tuple[str, ...], options: bootstrap.Options, upstreams: tuple[str, ...]) -> str:
+def _filters(path: Path | None) -> tuple[bootstrap.Json, ...]:
+    found = tree(path) if path else []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise CanaryError(
+            f"{path}: not a list of HTTP filters",
+            remedy="write each as '- name: ...' with its typed_config",
+        )
+    return tuple(found)
+
+
+def tree(path: Path) -> Any:
+    """Read a YAML file that is not ours. Raises CanaryError if it is none."""
+    try:
+        return yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        raise CanaryError(f"{path}: not YAML: {error}", remedy="mend it first") from error
+
+
+def _header(
+    paths: tuple[str, ...],
+    options: bootstrap.Options,
+    upstreams: tuple[str, ...],
+    more: list[str],
+) -> str:
     given = [
         word
         for flag, value, default in (
@@ -100,8 +131,8 @@ def _header(paths: tuple[str, ...], options: bootstrap.Options, upstreams: tuple
         for word in (flag, str(value))
     ]
     named = [word for text in upstreams for word in ("--upstream", text)]
-    command = shlex.join(["canary", "envoy", *paths, *given, *named])
+    command = shlex.join(["canary", "envoy", *paths, *given, *named, *more])
     return (
-        "# Made from the rollouts; make it anew when hosts, paths, units or variants change\n"
-        f"# (weights need no Envoy): {command}\n"
+        "# Made from the rollouts; make it anew when hosts, paths, units, segments or variants\n"
+        f"# change (weights need no Envoy): {command}\n"
     )

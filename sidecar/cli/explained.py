@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sidecar.cli import explained_rules
 from sidecar.routing import UnitSource, twin
 from sidecar.routing.explaining import Explanation, Stretch
+from sidecar.routing.explaining_rules import Rule
 
 _FEW = 5
 _LINE_CELLS = 60
@@ -47,7 +49,7 @@ def carried(answer: bytes) -> Carried:
 def as_json(explanation: Explanation, carried: Carried, source: str) -> dict[str, Any]:
     """Return everything as JSON values; points of the line as 16 hex digits."""
     decision = explanation.decision
-    decided = decision is not None and decision.reason == "weight"
+    drawn = explanation.drawn
     return {
         "rollout": explanation.route.name,
         "speaks": decision is not None,
@@ -58,9 +60,10 @@ def as_json(explanation: Explanation, carried: Carried, source: str) -> dict[str
             {"source": _named(one.source), "hex": one.value.hex()} for one in explanation.looked
         ],
         "unit": {"text": _text(explanation.unit), "hex": explanation.unit.hex()},
-        "position": _hex(decision.position) if decision and decided else None,
-        "position_percent": _percent_of_line(decision.position) if decision and decided else None,
-        "second": _hex(decision.second) if decision and decided else None,
+        "rules": explained_rules.as_json(explanation.rules),
+        "position": _hex(drawn[0]) if drawn else None,
+        "position_percent": _percent_of_line(drawn[0]) if drawn else None,
+        "second": _hex(decision.second) if decision and decision.has_unit else None,
         "variants": [_stretch_json(one) for one in explanation.stretches],
         "clocks": [
             {"variant": one.variant, "rings_at": one.rings_at} for one in explanation.clocks
@@ -112,7 +115,8 @@ def _headline(explanation: Explanation) -> Text:
             (why, "red"),
             f" {verb} not fit",
         )
-    why = "by weight" if decision.reason == "weight" else "no unit: the baseline, never a draw"
+    said = {"weight": "by weight", "no_unit": "no unit: the baseline, never a draw"}
+    why = said.get(decision.reason, decision.reason)
     return Text.assemble((name, "bold"), ": ", (decision.variant, "bold green"), f"  ({why})")
 
 
@@ -128,26 +132,35 @@ def _facts(explanation: Explanation, request: twin.Request) -> Iterator[tuple[st
         found = (f'"{_text(looked.value)}"', "bold") if looked.value else ("absent or empty", "dim")
         text = Text.assemble(f"{_named(looked.source)}  ", found, (_bytes(looked.value), "dim"))
         yield "" if number else "unit", text
+    if any(rule.row != "weight" and _is_news(rule) for rule in explanation.rules):
+        yield from explained_rules.rows(explanation.rules)
     decision = explanation.decision
-    if decision and decision.reason == "weight":
-        percent = _percent_of_line(decision.position)
-        yield "position", Text(f"{_hex(decision.position)}  {percent:.6g} % of the line")
+    if explanation.drawn:
+        position, _ = explanation.drawn
+        percent = _percent_of_line(position)
+        yield "position", Text(f"{_hex(position)}  {percent:.6g} % of the line")
+    if decision and decision.has_unit:
         yield "second", Text.assemble(_hex(decision.second), ("  the unit's pseudonym", "dim"))
+
+
+def _is_news(rule: Rule) -> bool:
+    """Whether a rule says more than that there is none: every rollout has a kill switch."""
+    return rule.row != "killed" or rule.applies
 
 
 def _line(explanation: Explanation) -> Iterator[Text]:
     """Draw the hash line, and where the unit stands on it."""
     line, decision = Text("  "), explanation.decision
     names = [one.variant for one in explanation.stretches]
-    unit = decision if decision and decision.reason == "weight" else None
-    mark = unit.position * _LINE_CELLS // twin.LINE if unit else -1
+    drawn = explanation.drawn
+    mark = drawn[0] * _LINE_CELLS // twin.LINE if drawn else -1
     for cell in range(_LINE_CELLS):
         middle = (2 * cell + 1) * twin.LINE // (2 * _LINE_CELLS)
         here = [one.variant for one in explanation.stretches if one.low <= middle < one.high]
-        chosen = unit.variant if unit and cell == mark else here[0]
+        chosen = decision.variant if decision and cell == mark else here[0]
         line.append(*_glyph(names.index(chosen)))
     yield line
-    if unit:
+    if drawn:
         yield Text(" " * (mark + 2)).append("^", "bold")
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from sidecar import config
 from sidecar.errors import CanaryError
 
 _PAIR = re.compile(r"([a-z0-9-]{1,63})=([a-z0-9-]{1,63})")
@@ -35,23 +34,17 @@ def token(pairs: tuple[str, ...], key_file: Path, key_id: str | None, expires: s
     canary token chat-model=canary --key-file keys --expires 2h
     curl -H "canary-force: $(canary token chat-model=canary --key-file keys)" ...
     """  # noqa: D301 - click takes the real backspace
+    from sidecar.cli import key_file as files  # noqa: PLC0415
     from sidecar.cli.durations import seconds  # noqa: PLC0415 - `--help` need not load it
     from sidecar.routing import force  # noqa: PLC0415
 
-    keys = force.parse_keys(_text(key_file))
+    keys = files.read(key_file)
     key = keys[0] if key_id is None else next((k for k in keys if k.id == key_id), None)
     if key is None:
         there = ", ".join(known.id for known in keys)
         raise CanaryError(f"{key_file} has no key {key_id!r}", remedy=f"there are: {there}")
     expires_s = int(time.time() + seconds("--expires", expires))
     click.echo(force.sign(key, dict(map(_pair, pairs)), expires_s))
-
-
-def _text(path: Path) -> str:
-    try:
-        return config.read_file(path).data.decode()
-    except UnicodeDecodeError as error:
-        raise CanaryError(f"{path} is not text", remedy="name the file of keys") from error
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """Rollouts become the Envoy configuration that carries them: a bootstrap as a plain dict.
 
-What a rule may see (`forward_rules`), where a variant lives (clusters) and which header leads
+What a rule may see (`forwarding`), where a variant lives (clusters) and which header leads
 there (routes) are all derived from the rollouts, so none of them can be forgotten. The reason
 of every hardening line stands in deploy/envoy/README.md; `fitting.py` checks configurations
 that people wrote themselves.
@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import Any
 
 from sidecar.errors import CanaryError
-from sidecar.extproc import tagging
+from sidecar.extproc import forwarding, tagging
 from sidecar.rollout import Rollout, Variant
 from sidecar.rollout.names import RESERVED_PREFIX
 from sidecar.routing import Route
@@ -55,7 +55,8 @@ class Options:
     """What the rollouts do not say. Addresses are `host:port` or `unix:///path`.
 
     `access_log` is a file, `otlp` the address of a collector of spans: none if empty. Without
-    `outcomes` the sidecar hears of no answer, and nobody can watch a launch.
+    `outcomes` the sidecar hears of no answer, and nobody can watch a launch. `filters` are HTTP
+    filters that run before the decision, such as jwt_authn, whose claims rules may look at.
     """
 
     listen: str = "127.0.0.1:10000"
@@ -66,6 +67,7 @@ class Options:
     otlp: str = ""
     trace_percent: float = 100.0
     outcomes: bool = True
+    filters: tuple[Json, ...] = ()
 
 
 def bootstrap(rollouts: Iterable[Rollout], options: Options) -> Json:
@@ -91,22 +93,6 @@ def bootstrap(rollouts: Iterable[Rollout], options: Options) -> Json:
 def clusters_of(rollouts: Iterable[Rollout]) -> tuple[str, ...]:
     """List every cluster that some variant needs, each once, in the order of declaration."""
     return tuple(dict.fromkeys(v.cluster for rollout in rollouts for v in rollout.variants))
-
-
-def forwarded_headers(rollouts: Iterable[Rollout | Route]) -> tuple[str, ...]:
-    """List the request headers without which some rollout would not see its match or its unit."""
-    needed = dict.fromkeys([":path", ":authority"])
-    for source in (source for rollout in rollouts for source in rollout.unit):
-        if source.kind == "header":
-            needed[source.name.lower()] = None
-        elif source.kind == "cookie":
-            needed["cookie"] = None
-    return tuple(needed)
-
-
-def needs_client_address(rollouts: Iterable[Rollout | Route]) -> bool:
-    """Whether some unit is the client's address, which Envoy sends only as an attribute."""
-    return any(source.kind == "client_address" for r in rollouts for source in r.unit)
 
 
 def candidates(rollout: Rollout | Route) -> tuple[Variant | RouteVariant, ...]:
@@ -257,6 +243,7 @@ def _listener(rollouts: list[Rollout], options: Options) -> Json:
                 "virtual_hosts": _virtual_hosts(rollouts),
             },
             "http_filters": [
+                *options.filters,
                 _ext_proc(rollouts),
                 {
                     "name": "envoy.filters.http.router",
@@ -298,8 +285,6 @@ def _strip() -> Json:
 
 
 def _ext_proc(rollouts: list[Rollout]) -> Json:
-    visible = [{"exact": name} for name in forwarded_headers(rollouts)]
-    attributes = {"request_attributes": ["source.address"]}
     return {
         "name": "envoy.filters.http.ext_proc",
         "typed_config": {
@@ -323,9 +308,7 @@ def _ext_proc(rollouts: list[Rollout]) -> Json:
                 "disallow_all": True,
                 "allow_expression": {"regex": f"{RESERVED_PREFIX}.*"},
             },
-            "forward_rules": {"allowed_headers": {"patterns": visible}},
-            **(attributes if needs_client_address(rollouts) else {}),
-            "metadata_options": {"receiving_namespaces": {"untyped": ["canary"]}},
+            **forwarding.rules(rollouts),
         },
     }
 

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.extproc import routes, tagging, trees
-from sidecar.extproc.bootstrap import forwarded_headers, needs_client_address
+from sidecar.extproc import forwarding, routes, tagging, trees
 from sidecar.extproc.findings import Finding, gathered
 from sidecar.extproc.routes import Declared, listed
 from sidecar.extproc.trees import at
@@ -130,7 +129,7 @@ def _place(
     yield from _told(where, manager, sidecar_cluster(ext_proc))
     where = f"{where}, ext_proc"
     yield from _in_order(where, manager, ext_proc)
-    yield from _seen(where, ext_proc, rollouts)
+    yield from forwarding.hidden(where, manager, ext_proc, rollouts)
     yield from _asked(where, ext_proc)
     yield from _obeyed(where, ext_proc, rollouts)
     yield from _late(where, ext_proc, use)
@@ -178,35 +177,6 @@ def _strip(where: str, manager: Any) -> Iterator[Finding]:
             "add early_header_mutation_extensions with "
             f"remove_on_match: {{key_matcher: {{prefix: {RESERVED_PREFIX}}}}}",
         )
-
-
-def _seen(where: str, ext_proc: Any, rollouts: list[Declared]) -> Iterator[Finding]:
-    rules = at(ext_proc, "forward_rules")
-    for name in forwarded_headers(rollouts):
-        if not _forwarded(rules, name):
-            yield Finding(
-                "header-hidden",
-                where,
-                f"forward_rules keep {name!r} from the sidecar, so what needs it never matches",
-                f"add {{exact: {name!r}}} to forward_rules.allowed_headers.patterns",
-            )
-    attributes = ext_proc.get("request_attributes") or []
-    if needs_client_address(rollouts) and "source.address" not in attributes:
-        yield Finding(
-            "address-hidden",
-            where,
-            "no client address reaches the sidecar, so clientAddress is never found",
-            "add request_attributes: [source.address]",
-        )
-
-
-def _forwarded(rules: Any, name: str) -> bool:
-    allowed, disallowed = (
-        at(rules, key).get("patterns") for key in ("allowed_headers", "disallowed_headers")
-    )
-    if disallowed and any(trees.matches(one, name) for one in disallowed):
-        return False
-    return not allowed or any(trees.matches(one, name) for one in allowed)
 
 
 def _asked(where: str, ext_proc: Any) -> Iterator[Finding]:

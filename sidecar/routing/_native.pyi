@@ -38,6 +38,17 @@ class Table:
     def decide_often(self, message: bytes, times: int) -> None:
         """Read a message once and decide it so many times, in C alone: for the benchmarks."""
 
+    def decide_many(self, messages: list[bytes]) -> memoryview:
+        """Decide each message: one number (format "I") per message and rollout, row by row.
+
+        Rollouts stand in the order of their names; `meaning` reads a number, 0xffffffff: the
+        rollout does not speak. Counts nothing, no force token holds. ValueError: one of them is no
+        ProcessingRequest.
+        """
+
+    def meaning(self, at: int, code: int) -> tuple[str, str]:
+        """Return (variant, reason) for a number of `decide_many`, of rollout number `at`."""
+
     def slot_at(self, at: int, position: int, second: int) -> int:
         """Return the slot of rollout number `at` (in order of names) at a point of its line."""
 

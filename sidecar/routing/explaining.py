@@ -1,15 +1,19 @@
 """Why a request is answered as it is: the twin's decision with every step that led to it.
 
 Nothing is decided here. Each step is the twin's own function, asked about a part of the route or
-the request, so an explanation cannot say anything else than the decision.
+the request, so an explanation cannot say anything else than the decision. The rules themselves are
+explained by explaining_rules.py.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from sidecar.routing import twin
+from sidecar.routing.explaining_rules import Rule, at_line, rules
+from sidecar.routing.force import Key
 from sidecar.routing.route import Route, UnitSource, by_name
+from sidecar.routing.rules import Segment
 
 Silence = Literal["host", "path"]
 
@@ -52,14 +56,20 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One rollout and one request. Without a `decision` it does not speak, for its `silence`."""
+    """One rollout and one request. Without a `decision` it does not speak, for its `silence`.
+
+    `rules` stand in the order of precedence; the first that applies decides. `stretches` are those
+    of the weights that drew, the segment's if it was one: `drawn` says where the unit is there.
+    """
 
     route: Route
     silence: tuple[Silence, ...]
     looked: tuple[Looked, ...]
+    rules: tuple[Rule, ...]
     stretches: tuple[Stretch, ...]
     clocks: tuple[Clock, ...]
     decision: twin.Decision | None
+    drawn: tuple[int, int] | None
 
     @property
     def unit(self) -> bytes:
@@ -67,24 +77,64 @@ class Explanation:
         return self.looked[-1].value if self.looked else b""
 
 
-def explain(routes: Iterable[Route], request: twin.Request) -> tuple[Explanation, ...]:
+def explain(
+    routes: Iterable[Route],
+    request: twin.Request,
+    *,
+    now_s: int = twin.NEVER,
+    keys: Sequence[Key] = (),
+) -> tuple[Explanation, ...]:
     """Explain every rollout's part in the answer, the silent ones' too, in order of names."""
-    return tuple(explain_one(route, request) for route in by_name(routes))
+    ordered = by_name(routes)
+    decisions = twin.decide(ordered, request, now_s=now_s, keys=keys)
+    return tuple(_explained(one, request, decisions, now_s, keys) for one in ordered)
 
 
-def explain_one(route: Route, request: twin.Request) -> Explanation:
-    """Explain one rollout's part."""
-    silence = _silence(route, request)
-    decision = None if silence else twin.decide_one(route, request)
-    at = decision.position if decision and decision.reason == "weight" else None
+def explain_one(
+    route: Route,
+    request: twin.Request,
+    *,
+    among: Sequence[Route] = (),
+    now_s: int = twin.NEVER,
+    keys: Sequence[Key] = (),
+) -> Explanation:
+    """Explain one rollout's part; `among` are all the rollouts, for its prerequisites."""
+    decisions = twin.decide(among or (route,), request, now_s=now_s, keys=keys)
+    return _explained(route, request, decisions, now_s, keys)
+
+
+def _explained(
+    route: Route,
+    request: twin.Request,
+    decisions: Sequence[twin.Decision],
+    now_s: int,
+    keys: Sequence[Key],
+) -> Explanation:
+    decision = next((one for one in decisions if one.rollout == route.name), None)
+    segment = _drawing(route, decision)
+    weights = segment.weights if segment else tuple(v.weight for v in route.variants)
+    stretches = _stretches(route, weights, segment.thresholds if segment else route.thresholds)
+    drawn = None
+    if segment or (decision and decision.reason == "weight"):
+        own = segment.salt if segment else None
+        drawn = at_line(route, request, route.salt if own is None else own)
     return Explanation(
         route=route,
-        silence=silence,
-        looked=() if silence else _looked(route, request),
-        stretches=_stretches(route),
-        clocks=() if at is None or decision is None else _clocks(route, at, decision.second),
+        silence=() if decision else _silence(route, request),
+        looked=_looked(route, request) if decision else (),
+        rules=rules(route, request, decisions, now_s, keys) if decision else (),
+        stretches=stretches,
+        clocks=_clocks(stretches, *drawn) if drawn else (),
         decision=decision,
+        drawn=drawn,
     )
+
+
+def _drawing(route: Route, decision: twin.Decision | None) -> Segment | None:
+    """Return the segment by whose weights was drawn, if one was."""
+    reason = decision.reason if decision else ""
+    segments = (one for one in route.segments if reason == f"segment:{one.name}" and one.weights)
+    return next(segments, None)
 
 
 def _silence(route: Route, request: twin.Request) -> tuple[Silence, ...]:
@@ -104,15 +154,18 @@ def _looked(route: Route, request: twin.Request) -> tuple[Looked, ...]:
     return tuple(looked)
 
 
-def _stretches(route: Route) -> tuple[Stretch, ...]:
-    shares = route.thresholds
+def _stretches(
+    route: Route, weights: Sequence[int], shares: tuple[int, ...]
+) -> tuple[Stretch, ...]:
     first, last = _ends(shares)
     places = {1: (0, first), 2: (last, twin.LINE)}
     return tuple(
-        Stretch(variant.name, variant.weight, share, *places.get(slot, (first, last)))
+        Stretch(variant.name, weight, share, *places.get(slot, (first, last)))
         if share
-        else Stretch(variant.name, variant.weight, 0, 0, 0)
-        for slot, (variant, share) in enumerate(zip(route.variants, shares, strict=True))
+        else Stretch(variant.name, weight, 0, 0, 0)
+        for slot, (variant, weight, share) in enumerate(
+            zip(route.variants, weights, shares, strict=True)
+        )
     )
 
 
@@ -129,9 +182,9 @@ def _middle(shares: tuple[int, ...]) -> tuple[int, ...]:
     return shares[:1] + shares[3:]
 
 
-def _clocks(route: Route, position: int, second: int) -> tuple[Clock, ...]:
+def _clocks(stretches: Sequence[Stretch], position: int, second: int) -> tuple[Clock, ...]:
     """List the runners, if there was a race: a variant alone in the middle has no rival."""
-    runners = [s for s in _stretches(route) if s.threshold and s.low <= position < s.high]
+    runners = [s for s in stretches if s.threshold and s.low <= position < s.high]
     if len(runners) < 2:
         return ()
     return tuple(

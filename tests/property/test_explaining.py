@@ -3,9 +3,10 @@
 from fractions import Fraction
 
 from envoy_data_plane.envoy.service.ext_proc import v3 as ext_proc
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from messages import REQUESTS, TABLES, routes
+from ruled import KEYS, NOW_S, ruled_requests, ruled_tables
 
 from sidecar.routing import Route, UnitSource, Variant, twin, twin_codec
 from sidecar.routing.explaining import explain, explain_one
@@ -68,6 +69,36 @@ ROUTE = Route(
 def asked(host=b"chat.example.com", path=b"/v1", **headers):
     sent = [(name.replace("_", "-"), value) for name, value in headers.items()]
     return explain_one(ROUTE, twin.Request([(":authority", host), (":path", path), *sent]))
+
+
+ROWS = {row: place for place, row in enumerate(twin.PRECEDENCE)}
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.data_too_large])
+@given(st.data())
+def test_the_first_rule_that_applies_is_the_one_that_decides(data):
+    table = data.draw(ruled_tables())
+    request = read(data.draw(ruled_requests(table)))
+    keys = data.draw(st.sampled_from([KEYS, ()]))
+    decisions = {d.rollout: d for d in twin.decide(table, request, now_s=NOW_S, keys=keys)}
+    for one in explain(table, request, now_s=NOW_S, keys=keys):
+        assert one.decision == decisions.get(one.route.name)
+        if one.decision is None:
+            assert one.silence
+            continue
+        rows = [ROWS[rule.row] for rule in one.rules]
+        assert rows == sorted(rows)
+        first = next(rule for rule in one.rules if rule.applies)
+        reason = f"segment:{first.name}" if first.row == "segment" else first.row
+        if one.decision.reason == "no_unit":
+            assert first.row in {"layer", "segment", "weight"}
+            assert not one.unit
+        else:
+            assert one.decision.reason == reason
+        if one.drawn and one.decision.has_unit:
+            assert one.drawn[0] == one.decision.position
+            here = {s.variant for s in one.stretches if s.low <= one.drawn[0] < s.high}
+            assert one.decision.variant in here
 
 
 def test_who_does_not_speak_says_why():

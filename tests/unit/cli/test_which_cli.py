@@ -159,8 +159,8 @@ def test_nobody_running_is_said_with_what_to_do(tmp_path):
 
 
 def test_a_data_path_that_decides_otherwise_is_an_error(run, monkeypatch):
-    def salted(routes, version):
-        return compile_table([dataclasses.replace(r, salt=b"?") for r in routes], version)
+    def salted(routes, *rest):
+        return compile_table([dataclasses.replace(r, salt=b"?") for r in routes], *rest)
 
     monkeypatch.setattr(command, "compile_table", salted)
     error = run("--header", "x-user-id=u1").exception

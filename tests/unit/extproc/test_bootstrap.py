@@ -29,7 +29,7 @@ for _message in (
     importlib.import_module(f"envoy_data_plane.envoy.extensions.{_message}.v3")
 
 
-def document(name="chat", *, unit=None, variants=None, **match):
+def document(name="chat", *, unit=None, variants=None, segments=(), **match):
     declared = {
         "apiVersion": "canary.dev/v1",
         "kind": "Rollout",
@@ -39,6 +39,7 @@ def document(name="chat", *, unit=None, variants=None, **match):
             "unit": unit or [{"header": "x-user-id"}],
             "variants": variants
             or [{"name": "stable", "weight": 95}, {"name": "canary", "weight": 5}],
+            "segments": list(segments),
         },
     }
     reading = rollout.read([rollout.Source("test.yaml", yaml.safe_dump(declared).encode())])
@@ -58,7 +59,7 @@ def manager(config):
 
 
 def ext_proc(config):
-    return manager(config)["http_filters"][0]["typed_config"]
+    return manager(config)["http_filters"][-2]["typed_config"]
 
 
 def routes(config):
@@ -111,13 +112,34 @@ def test_the_strict_parser_would_notice_a_field_that_is_not_there(where):
 
 
 def test_the_forwarded_headers_are_exactly_what_the_rollouts_read():
-    assert forwarded(made(document(unit=[{"header": "X-User"}, {"cookie": "sid"}]))) == [
-        ":path",
-        ":authority",
-        "x-user",
-        "cookie",
+    everybodys = [":authority", ":path", "canary-force"]
+    made_for = made(document(unit=[{"header": "X-User"}, {"cookie": "sid"}]))
+    assert forwarded(made_for) == [*everybodys, "cookie", "x-user"]
+    assert forwarded(made(document(unit=[{"query": "q"}]))) == everybodys
+
+
+def test_what_segments_look_at_is_forwarded_and_nothing_else():
+    segments = [
+        {
+            "name": "some",
+            "when": [
+                {"header": "X-Country", "in": ["de"]},
+                {"method": True, "exact": "POST"},
+                {"not": {"anyOf": [{"attribute": "connection.mtls", "exact": "true"}]}},
+                {"metadata": {"filter": "f.one", "path": ["a", "b"]}, "exact": "c"},
+                {"clientAddress": True, "cidr": ["10.0.0.0/8"]},
+            ],
+            "weights": {"canary": 10},
+        }
     ]
-    assert forwarded(made(document(unit=[{"query": "q"}]))) == [":path", ":authority"]
+    config = made(document(segments=segments), filters=({"name": "before"},))
+    assert forwarded(config) == [
+        ":authority", ":path", "canary-force", ":method", "x-country", "x-user-id",
+    ]  # fmt: skip
+    asks = ext_proc(config)
+    assert asks["request_attributes"] == ["connection.mtls", "source.address"]
+    assert asks["metadata_options"]["forwarding_namespaces"] == {"untyped": ["f.one"]}
+    assert manager(config)["http_filters"][0] == {"name": "before"}
 
 
 def test_the_client_address_is_asked_for_only_when_it_is_a_unit():

@@ -47,7 +47,8 @@ def test_each_silent_failure_is_found_alone_and_comes_with_a_remedy(spoil, ids):
 def test_what_is_missing_is_named():
     config = fitting_config()
     unforward(config)
-    assert ["'x-user-id'" in one.message for one in misfits(config, declared())] == [True, False]
+    named = [one.message.split("'")[1] for one in misfits(config, declared())]
+    assert named == ["cookie", "x-user-id", "canary-force"]
     config = fitting_config()
     unroute(config)
     [found] = misfits(config, declared())
@@ -136,6 +137,45 @@ def test_the_clients_address_must_be_sent():
     reading = rollout.read([rollout.Source("chat.yaml", yaml.safe_dump(document).encode())])
     [found] = misfits(fitting_config(), [one.rollout for one in reading.declared])
     assert found.id == "address-hidden"
+
+
+JWT = "envoy.filters.http.jwt_authn"
+JWT_TYPE = "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication"
+
+
+def segmented():
+    """The example with a segment that looks at a claim, a header and an attribute."""
+    document = yaml.safe_load(EXAMPLE.read_text())
+    when = [
+        {"metadata": {"filter": JWT, "path": ["claims", "tier"]}, "exact": "low"},
+        {"header": "x-country", "in": ["de"]},
+        {"attribute": "connection.mtls", "exact": "true"},
+    ]
+    document["spec"]["segments"] = [{"name": "low", "when": when, "weights": {"canary": 5}}]
+    reading = rollout.read([rollout.Source("chat.yaml", yaml.safe_dump(document).encode())])
+    return [one.rollout for one in reading.declared]
+
+
+def test_what_a_segment_looks_at_must_be_sent_and_the_rollout_is_named():
+    found = misfits(fitting_config(), segmented())
+    assert [one.id for one in found] == [
+        "header-hidden",
+        "attribute-hidden",
+        "metadata-hidden",
+        "metadata-unwritten",
+    ]
+    assert all("rollout 'chat-model'" in one.message for one in found)
+
+
+@pytest.mark.parametrize(("before", "ids"), [(True, []), (False, ["metadata-unwritten"])])
+def test_claims_must_be_verified_before_the_decision(before, ids):
+    rollouts = segmented()
+    upstreams = {name: Upstream("127.0.0.1:8081") for name in clusters_of(rollouts)}
+    jwt = {"name": JWT, "typed_config": {"@type": JWT_TYPE}}
+    config = bootstrap(rollouts, Options(upstreams=upstreams, filters=(jwt,)))
+    if not before:
+        manager(config)["http_filters"][:2] = reversed(manager(config)["http_filters"][:2])
+    assert [one.id for one in misfits(config, rollouts)] == ids
 
 
 def test_traces_are_judged_only_where_the_sidecar_makes_any():
