@@ -30,7 +30,7 @@ spec:
   match: {{pathPrefix: /}}
   unit: [{{header: x-user-id}}, {{cookie: session}}]
   variants: [{{name: stable, weight: 100}}, {{name: canary, weight: 0}}]
-  steps: [{{weight: 5, hold: 3s}}, {{weight: 50, hold: 3s}}, {{weight: 100}}]
+  steps: [{{weight: 5, hold: 3s}}, {{weight: 50, hold: 8s}}, {{weight: 100}}]
   guardrails:
     - {{metric: error_rate, maxIncrease: 0.5pp}}
     - {{metric: latency_p99, maxIncrease: 100ms}}

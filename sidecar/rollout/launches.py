@@ -26,6 +26,7 @@ _ALWAYS = (1 << WEEK_MIN) - 1
 _NUMBER_BYTES = 24
 _RATES = {"pp", "%"}
 _TIMES = {"%", "us", "ms", "s"}
+_NOTHING = re.compile(r"\+?[0.]+\s*(%|pp|ms|s)?")
 _UNIT = re.compile(r"[a-zA-Z%]*\Z")
 
 
@@ -269,6 +270,13 @@ def _units(document: Parsed, loc: Loc, metric: str, guardrail: Fields) -> Iterat
     ):
         text = guardrail.get(field)
         unit = _UNIT.findall(text)[0] if isinstance(text, str) else ""
+        if field == "limit" and isinstance(text, str) and _NOTHING.fullmatch(text.strip()):
+            yield _problem(
+                document,
+                (*loc, field),
+                f"{text} is no limit: every request would break it",
+                f"write more than 0, such as {such}",
+            )
         if unit in _RATES | _TIMES and unit not in units:
             yield _problem(
                 document,

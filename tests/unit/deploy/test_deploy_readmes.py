@@ -21,8 +21,9 @@ READMES = [ROOT / "README.md", DEPLOY / "README.md"] + [
 
 
 def commands(readme):
-    """The indented lines, continued ones joined."""
-    text = readme.read_text().replace("\\\n", " ")
+    """The indented lines, continued ones joined; what stands in fences is typed elsewhere."""
+    text = re.sub(r"^```.*?^```", "", readme.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = text.replace("\\\n", " ")
     return [line.strip() for line in text.splitlines() if re.match(r" {4}\S", line)]
 
 
