@@ -42,6 +42,8 @@ def house():
 
 def exporting_to(house, port):
     house.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{port}"
+    # The lab's collectors take traces and metrics; what becomes of events is test_telemetry_logs'.
+    house.env["OTEL_LOGS_EXPORTER"] = "none"
     scraped = free_port()
     house.env["CANARY_METRICS"] = f"127.0.0.1:{scraped}"
     return house.up(), scraped
