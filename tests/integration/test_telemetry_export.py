@@ -42,8 +42,6 @@ def house():
 
 def exporting_to(house, port):
     house.env["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{port}"
-    # The lab's collectors take traces and metrics; what becomes of events is test_telemetry_logs'.
-    house.env["OTEL_LOGS_EXPORTER"] = "none"
     scraped = free_port()
     house.env["CANARY_METRICS"] = f"127.0.0.1:{scraped}"
     return house.up(), scraped
@@ -118,6 +116,8 @@ def test_a_broken_collector_costs_no_answer_and_no_end(house, broken):
 
 
 def test_a_collector_that_comes_back_is_told_of_and_gets_what_is_new(house):
+    # The lab's collectors take traces and metrics, and no events.
+    house.env["OTEL_LOGS_EXPORTER"] = "none"
     with collector() as first:
         port = first.port
         up, _ = exporting_to(house, port)
