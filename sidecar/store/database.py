@@ -15,6 +15,7 @@ from typing import TypeVar
 from sidecar.delivery import Change, Event, State
 from sidecar.errors import CanaryError
 from sidecar.store import rows
+from sidecar.store.transactions import transaction
 
 _T = TypeVar("_T")
 
@@ -122,7 +123,7 @@ class Store:
 
     def commit(self, changes: Iterable[Change]) -> None:
         """Write the changes, all or none; when this returns they are on disk."""
-        with self._errors(), self._transaction():
+        with self._errors(), transaction(self._db):
             for change in changes:
                 self._db.execute(_SET_STATE, rows.of_state(change.state))
                 self._db.execute(_ADD_EVENT, rows.of_event(change.event))
@@ -146,7 +147,7 @@ class Store:
 
     def mark_told(self, rollout: str, revision: int) -> None:
         """Note that people were told of a rollout's events up to this revision."""
-        with self._errors(), self._transaction():
+        with self._errors(), transaction(self._db):
             self._db.execute(_TOLD, (rollout, revision))
 
     def close(self) -> None:
@@ -163,11 +164,11 @@ class Store:
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        with self._transaction():
+        with transaction(self._db):
             self._check_ours()
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
-        with self._transaction():
+        with transaction(self._db):
             self._bring_up_to_date()
 
     def _check_ours(self) -> None:
@@ -202,18 +203,6 @@ class Store:
 
     def _number(self, pragma: str) -> int:
         return int(self._db.execute(f"PRAGMA {pragma}").fetchone()[0])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            # SQLite may have rolled back by itself (a full disk).
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

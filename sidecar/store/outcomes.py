@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from sidecar.analysis import cells
 from sidecar.errors import CanaryError
+from sidecar.store.transactions import transaction
 
 # "CNOC"
 APPLICATION_ID = 0x434E4F43
@@ -108,7 +109,7 @@ class Outcomes:
 
     def add(self, rows: Iterable[Sequence[str | int | bytes]]) -> None:
         """Keep rows in the order of OutcomeRow, without `seen`; when this returns, on disk."""
-        with self._errors(), self._transaction():
+        with self._errors(), transaction(self._db):
             seen, over = self._seen(), self._compacted()
             fresh = (row for row in rows if int(row[3]) > over.get(str(row[1]), 0))
             numbered = [(*row, seen + at) for at, row in enumerate(fresh, 1)]
@@ -133,7 +134,7 @@ class Outcomes:
 
     def remember(self, memories: Mapping[str, str], forget: Iterable[str] = ()) -> None:
         """Keep what whoever reads rows must not forget, in the place of what it said before."""
-        with self._errors(), self._transaction():
+        with self._errors(), transaction(self._db):
             self._db.executemany("DELETE FROM memories WHERE rollout = ?", [(n,) for n in forget])
             self._db.executemany("INSERT OR REPLACE INTO memories VALUES (?, ?)", memories.items())
 
@@ -150,7 +151,7 @@ class Outcomes:
         """
         query = """SELECT second, rollout, variant, version, segment, counts FROM rows
         WHERE second < ?"""
-        with self._errors(), self._transaction():
+        with self._errors(), transaction(self._db):
             sums: dict[tuple[str | int, ...], dict[int, int]] = {}
             count = 0
             for second, *names, counts in self._db.execute(query, (before,)):
@@ -198,7 +199,7 @@ class Outcomes:
         self._db.execute("INSERT OR REPLACE INTO numbers VALUES ('seen', ?)", (seen,))
 
     def _prepare(self) -> None:
-        with self._transaction():
+        with transaction(self._db):
             version = self._pragma("user_version")
             if version == SCHEMA_VERSION and self._pragma("application_id") == APPLICATION_ID:
                 return
@@ -214,17 +215,6 @@ class Outcomes:
 
     def _pragma(self, name: str) -> int:
         return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
