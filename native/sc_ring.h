@@ -14,6 +14,7 @@ typedef struct {
   uint64_t end_ns;  /* CLOCK_REALTIME */
   uint64_t took_ns;
   uint64_t trace_high, trace_low, parent; /* parent 0: the span is a root, the trace id was drawn here */
+  uint64_t span;                          /* its own id, drawn here, never 0 */
   uint32_t rollout, reason;
   uint8_t slot;
   uint8_t tracestate_len;

@@ -1,14 +1,11 @@
-from typing import TypeAlias, final
+from collections.abc import Callable
+from typing import final
 
 from sidecar.routing import Rows, Table
 
 MAX_THREADS: int
 BOUNDS_NS: tuple[int, ...]
 NGHTTP2_VERSION: str
-
-# rollout, variant, reason, version, second, trace id, parent id (0: a root), tracestate, end (ns
-# since 1970), duration (ns)
-Sample: TypeAlias = tuple[str, str, str, str, int, int, int, str, int, int]
 
 @final
 class Server:
@@ -47,8 +44,14 @@ class Server:
     def durations(self) -> tuple[tuple[int, ...], int]:
         """Return decisions per bucket of BOUNDS_NS and one above, and all durations in ns."""
 
-    def samples(self, limit: int) -> list[Sample]:
-        """Return sampled decisions that were not yet taken, at most `limit`."""
+    def spans(
+        self, limit: int, template: Callable[[str, str, str, str], tuple[bytes, bytes]]
+    ) -> list[bytes]:
+        """Return sampled decisions that were not yet taken, at most `limit`, as OTLP spans.
+
+        `template` is asked once per rollout, variant, reason and version for what their spans have
+        in common, and for the attribute that names the unit, without its digits.
+        """
 
     def set_serving(self, serving: bool) -> None:
         """What grpc.health.v1 says."""

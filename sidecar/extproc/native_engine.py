@@ -121,10 +121,9 @@ class NativeEngine:
     def _record(self) -> int:
         assert self._server
         assert self.observer
-        samples = self._server.samples(_SAMPLES_AT_ONCE)
-        for sample in samples:
-            self.observer.record(sample)
-        return len(samples)
+        spans = self._server.spans(_SAMPLES_AT_ONCE, self.observer.template)
+        self.observer.record(spans)
+        return len(spans)
 
 
 def _threads() -> int:

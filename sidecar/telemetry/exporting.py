@@ -12,14 +12,14 @@ from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExportResult
 
-from sidecar.telemetry.spans import encode
+from sidecar.telemetry.spans import request
 
 # Below the 4 MB that a gRPC server takes by default.
 _POINTS_PER_MESSAGE = 5_000
@@ -52,16 +52,30 @@ class _Reach:
         self._well = success
 
 
+class _Raw:
+    """The collector's service for requests that are bytes already; the SDK calls it as its own."""
+
+    def __init__(self, channel: Any) -> None:
+        self.Export = channel.unary_unary(
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            response_deserializer=ExportTraceServiceResponse.FromString,
+        )
+
+
 class Spans(OTLPSpanExporter):
-    """Exports decisions (spans.Decided) as spans of `resource`, as `OTEL_EXPORTER_OTLP_*` says."""
+    """Exports decisions (spans.Encoded) as spans of `resource`, as `OTEL_EXPORTER_OTLP_*` says."""
 
     def __init__(self, meter_provider: MeterProvider, resource: Resource) -> None:
         super().__init__(meter_provider=meter_provider)
         self._resource = resource
         self._reach = _Reach("traces", hushed())
 
-    def _translate_data(self, data: Sequence[Any]) -> ExportTraceServiceRequest:
-        return encode(data, self._resource)
+    def _initialize_channel_and_stub(self) -> None:
+        super()._initialize_channel_and_stub()
+        self._client = _Raw(self._channel)
+
+    def _translate_data(self, data: Sequence[Any]) -> Any:
+        return request(data, self._resource)
 
     def export(self, spans: Sequence[Any]) -> SpanExportResult:
         """Export a batch; called by the SDK."""
