@@ -90,7 +90,7 @@ static void observe(sc_extproc *x, sc_call *call, const sc_edition *edition, con
 
 static sc_status answer(sc_extproc *x, sc_call *call, sc_edition *edition, sc_str message)
 {
-  sc_scratch *scratch = &edition->scratches[x->reader];
+  sc_scratch *scratch = edition->scratches[x->reader];
   sc_str out;
   int rv = sc_answer(edition->table, message, now_s(), scratch, &out);
   if (rv == SC_ERR_MALFORMED) {

@@ -43,7 +43,7 @@ cdef extern from "sc_server.h" nogil:
         const sc_table *table
         uint64_t number
         size_t n_threads
-        sc_scratch *scratches
+        sc_scratch **scratches
 
     ctypedef struct sc_sampling:
         bint on
@@ -281,7 +281,7 @@ cdef class Server:
             count = 0
             for i in range(edition.n_threads):
                 count += sc_scratch_tally(
-                    &edition.scratches[i], cell.rollout, cell.slot, cell.reason)
+                    edition.scratches[i], cell.rollout, cell.slot, cell.reason)
             if count > 0:
                 key = (
                     text(cell.rollout.name),
