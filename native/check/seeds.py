@@ -85,11 +85,12 @@ def write(folder: Path, name: str, content: bytes) -> None:
 
 
 def write_fixed(folder: Path) -> None:
-    """The drivers' tables: two versions of the same rollouts."""
+    """The drivers' tables, two versions of the same rollouts, and what they are sent."""
     routes = fixed_routes()
     write(folder, "a.table", compile_table(routes, "version-a", ruled.KEYS))
     write(folder, "b.table", compile_table(routes, "version-b", ruled.KEYS))
     write(folder, "message", fixed_message())
+    write(folder, "log", entries.message(entries.entry(), entries.entry(code=500, grpc_status="2")))
 
 
 def write_seeds(folder: Path, strategy: st.SearchStrategy[bytes]) -> None:
