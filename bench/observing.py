@@ -4,10 +4,11 @@
 
 The same `canary up` several times over, each asked by h2load over its own Unix socket, in
 interleaved rounds; CPU is the kernel's, all threads included (export too). Metrics are scraped once
-a second while it lasts. `spans` is how many came to the collector for every exchange: what was
-dropped cost nothing, and a row that drops says less than it seems to. `of off` is the median of the
-rounds' own ratios, with the least and the most; `off, again` is `off` under another name: what it
-shows is noise. A second table times the parts by themselves.
+a second while it lasts. `aside` is the part of it that was used by other threads than the native
+engine's own: who collects, encodes and exports. `spans` is how many came to the collector for every
+exchange: what was dropped cost nothing, and a row that drops says less than it seems to. `of off` is
+the median of the rounds' own ratios, with the quarter below and the quarter above; `off, again` is
+`off` under another name: what it shows is noise. A second table times the parts by themselves.
 """
 
 import argparse
@@ -63,6 +64,7 @@ class Row:
     port: int = 0
     child: Child | None = None
     us: list[float] = field(default_factory=list)
+    aside_us: list[float] = field(default_factory=list)
     spans: list[float] = field(default_factory=list)
 
 
@@ -183,22 +185,26 @@ def measure(row: Row, exchanges: int, rate: int, collected: Collector) -> None:
     """Add one round to the row."""
     assert row.child
     collected.spans()
-    before = usage([row.child.pid])
+    pid = row.child.pid
+    before, engine_ns = usage([pid]), _engine_ns(pid)
     with scraped(row.port):
         ask(row, exchanges, rate)
         time.sleep(EXPORTED_S)
-    row.us.append((usage([row.child.pid]) - before).cpu_ns / 1e3 / exchanges)
+    used_ns, engine_ns = (usage([pid]) - before).cpu_ns, _engine_ns(pid) - engine_ns
+    row.us.append(used_ns / 1e3 / exchanges)
+    row.aside_us.append((used_ns - engine_ns) / 1e3 / exchanges)
     row.spans.append(collected.spans() / exchanges)
 
 
 def show(rows: list[Row]) -> None:
     """Print the first table. Ratios are round by round: what slowed a whole round down cancels."""
-    heads = "".join(f"{head:>8}" for head in ("median", "added", "of off", "least", "most", "spans"))
-    print(f"{'CPU per exchange, µs':32}{heads}")
+    heads = ("median", "aside", "added", "of off", "low", "high", "spans")
+    print(f"{'CPU per exchange, µs':32}" + "".join(f"{head:>8}" for head in heads))
     for row in rows:
         pairs = list(zip(row.us, rows[0].us, strict=True))
-        added, ratios = median(us - off for us, off in pairs), [us / off for us, off in pairs]
-        figures = (median(row.us), added, median(ratios), min(ratios), max(ratios))
+        added, ratios = median(us - off for us, off in pairs), sorted(us / off for us, off in pairs)
+        low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
+        figures = (median(row.us), median(row.aside_us), added, median(ratios), low, high)
         print(f"{row.name:32}" + "".join(f"{x:8.2f}" for x in figures) + f"{median(row.spans):8.3f}")
 
 
@@ -236,6 +242,13 @@ def show_parts() -> None:
     for name, call in parts().items():
         least = min(timeit.repeat(call, number=REPEATS, repeat=5)) / REPEATS
         print(f"{name:32}{least * 1e6:8.2f}")
+
+
+def _engine_ns(pid: int) -> int:
+    """Return the CPU time of the native engine's threads so far; 0 where another engine answers."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    own = (one for one in threads if (one / "comm").read_text() == "canary-native\n")
+    return sum(int((one / "schedstat").read_text().split()[0]) for one in own)
 
 
 def _message(number: int) -> bytes:
