@@ -1,6 +1,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "sc_extproc.h"
 
+#include <sys/eventfd.h>
 #include <time.h>
 
 #define US(x) UINT64_C(x) * 1000
@@ -71,7 +72,7 @@ static void sample(sc_extproc *x, sc_call *call, const sc_edition *edition, cons
     slot->span = sc_sampling_draw(&x->random);
     slot->tracestate_len = (uint8_t)state.len;
     if (state.len > 0) memcpy(slot->tracestate, state.data, state.len);
-    sc_ring_commit(x->ring);
+    if (sc_ring_commit(x->ring) && x->alarm > 0) (void)eventfd_write(x->alarm, 1); /* full means that it is heard anyway */
   }
 }
 

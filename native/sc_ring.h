@@ -32,9 +32,10 @@ typedef struct {
 int sc_ring_new(sc_ring **out);
 void sc_ring_del(sc_ring *ring);
 
-/* The writer: where to write the next sample, NULL if there is no room (which is counted); then commit it. */
+/* The writer: where to write the next sample, NULL if there is no room (which is counted); then commit it, which is true
+ * each time the ring has become half full: the reader should come. */
 sc_sample *sc_ring_claim(sc_ring *ring);
-void sc_ring_commit(sc_ring *ring);
+bool sc_ring_commit(sc_ring *ring);
 
 /* The reader: copies the oldest sample; false if there is none. */
 bool sc_ring_take(sc_ring *ring, sc_sample *out);

@@ -80,6 +80,7 @@ cdef extern from "sc_server.h" nogil:
         int listener
         bint trusted
         sc_sampling sampling
+        int alarm
         uint32_t greeting_ms
         uint32_t stall_ms
         sc_rows *rows
@@ -179,7 +180,7 @@ cdef class Server:
 
     def __cinit__(
         self, int listener, size_t threads, bint trusted, sampling, rows=None,
-        uint32_t greeting_ms=0, uint32_t stall_ms=0,
+        uint32_t greeting_ms=0, uint32_t stall_ms=0, int alarm=0,
     ):
         cdef sc_server_options options
         if not 1 <= threads <= SC_MAX_THREADS:
@@ -191,6 +192,7 @@ cdef class Server:
         options.n_threads, options.listener, options.trusted = threads, listener, trusted
         options.sampling = sc_sampling(False, False, False, 0)
         options.greeting_ms, options.stall_ms = greeting_ms, stall_ms
+        options.alarm = alarm
         self.rows = rows
         options.rows = NULL
         if rows is not None:

@@ -77,6 +77,7 @@ def door():
     library.sc_sampling_decide.restype = ctypes.c_bool
     library.sc_ring_new.argtypes = [ctypes.POINTER(ctypes.c_void_p)]
     library.sc_ring_del.argtypes = library.sc_ring_commit.argtypes = [ctypes.c_void_p]
+    library.sc_ring_commit.restype = ctypes.c_bool
     library.sc_ring_claim.argtypes = [ctypes.c_void_p]
     library.sc_ring_claim.restype = ctypes.POINTER(Sample)
     library.sc_ring_take.argtypes = [ctypes.c_void_p, ctypes.POINTER(Sample)]

@@ -15,7 +15,8 @@ class Server:
     from here on. `trusted`: only local, permitted peers reach it. `sampling`: None, or (follow the
     parent's flag, sample every other trace, or those whose id's low 64 bits are below this).
     `greeting_ms`, `stall_ms`: how long a peer may take to greet, and to make room for what it
-    asked for; 0 leaves 10 and 20 s.
+    asked for; 0 leaves 10 and 20 s. `alarm`: an eventfd, open as long as the server, that is
+    written to when there are many spans to take; 0: none.
     OSError: no threads or descriptors; the listener is then still the caller's.
     """
 
@@ -28,6 +29,7 @@ class Server:
         rows: Rows | None = None,
         greeting_ms: int = 0,
         stall_ms: int = 0,
+        alarm: int = 0,
     ) -> Server: ...
     def swap(self, table: Table) -> None:
         """Put a table in force for every message from now on; no request waits for it."""

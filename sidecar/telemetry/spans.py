@@ -22,7 +22,6 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Sp
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.semconv._incubating.attributes import feature_flag_attributes as semconv
-from opentelemetry.trace import SpanContext, TraceFlags
 
 SCOPE = "canary"
 ROLLOUT, VARIANT = "canary.rollout", "canary.variant"
@@ -51,16 +50,8 @@ class Decided(NamedTuple):
     took_ns: int
 
 
-class Encoded(bytes):
-    """A sampled decision as one of the `spans` of a ScopeSpans, tag and length included."""
-
-    __slots__ = ()
-    # What the SDK's processor looks at: sampled.
-    context = SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
-
-
 def request(batch: Iterable[bytes], resource: Resource) -> bytes:
-    """Return a batch (of Encoded) as OTLP's ExportTraceServiceRequest."""
+    """Return a batch of encoded spans as OTLP's ExportTraceServiceRequest."""
     scope = ScopeSpans(scope=_encode_instrumentation_scope(InstrumentationScope(SCOPE)))
     about = ResourceSpans(resource=_encode_resource(resource), schema_url=resource.schema_url)
     # By hand: to put messages into messages would copy every span at each level.
@@ -78,8 +69,8 @@ _TRACE_STATE = b"\x1a"
 _SPANS, _SCOPE_SPANS, _RESOURCE_SPANS = b"\x12", b"\x12", b"\x0a"
 
 
-def encode(one: Decided, span_id: int) -> Encoded:
-    """Return a decision as a span of this id."""
+def encode(one: Decided, span_id: int) -> bytes:
+    """Return a decision as one of the `spans` of a ScopeSpans, tag and length included."""
     start_ns = one.end_ns - one.took_ns
     trace, span = one.trace_id.to_bytes(16), span_id.to_bytes(8)
     common, unit = template(one.rollout, one.variant, one.reason, one.version)
@@ -92,7 +83,7 @@ def encode(one: Decided, span_id: int) -> Encoded:
     if one.parent:
         parts.append(_PARENT.pack(b"\x22\x08", one.parent.to_bytes(8), b"\x85\x01", _HAS | _REMOTE))
         parts.append(_within(_TRACE_STATE, one.tracestate.encode()))
-    return Encoded(_within(_SPANS, b"".join(parts)))
+    return _within(_SPANS, b"".join(parts))
 
 
 def _within(tag: bytes, body: bytes) -> bytes:

@@ -32,7 +32,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from sidecar.errors import CanaryError
 from sidecar.telemetry.sources import Metadata, Sampling, Table, Watch
-from sidecar.telemetry.spans import NAME, Decided, Encoded, encode, template
+from sidecar.telemetry.spans import NAME, Decided, encode, template
 
 _NO_PARENT = Context()
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -42,9 +42,9 @@ _EVEN = frozenset("02468aceACE")
 
 
 class Tracing:
-    """Tells an engine which decisions are sampled, and hands those on to `keep` as Encoded."""
+    """Tells an engine which decisions are sampled, and hands those on to `keep` as encoded spans."""
 
-    def __init__(self, sampler: Sampler, keep: Callable[[Any], None]) -> None:
+    def __init__(self, sampler: Sampler, keep: Callable[[Sequence[bytes]], None]) -> None:
         self._sampler = sampler
         self._keep = keep
         self._follows = not self._samples(_unsampled_parent(), 0)
@@ -78,8 +78,7 @@ class Tracing:
 
     def record(self, spans: Sequence[bytes]) -> None:
         """Keep decisions that an engine sampled by itself."""
-        for span in spans:
-            self._keep(Encoded(span))
+        self._keep(spans)
 
     def watch(self, metadata: Metadata) -> Watch | None:
         """Return what is to be called with the decision, or None if it is not sampled."""
@@ -115,10 +114,11 @@ class Tracing:
         self, trace: tuple[int, int, str], table: Table, message: bytes, took_ns: int
     ) -> None:
         end_ns = time.time_ns()
-        for rollout, variant, reason, _, second in table.decide(message, end_ns // 10**9):
-            about = (rollout, variant, reason, table.version, second)
-            decided = Decided(*about, *trace, end_ns, took_ns)
-            self._keep(encode(decided, random.getrandbits(64) or 1))
+        said = [
+            Decided(rollout, variant, reason, table.version, second, *trace, end_ns, took_ns)
+            for rollout, variant, reason, _, second in table.decide(message, end_ns // 10**9)
+        ]
+        self._keep([encode(one, random.getrandbits(64) or 1) for one in said])
 
 
 def _unknown(sampler: Sampler) -> CanaryError:

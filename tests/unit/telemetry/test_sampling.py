@@ -37,11 +37,10 @@ class Watched:
 
     def __init__(self, sampler):
         self.kept = []
-        self.tracing = Tracing(sampler, self.kept.append)
+        self.tracing = Tracing(sampler, self.kept.extend)
 
     @property
     def spans(self):
-        assert all(one.context.trace_flags.sampled for one in self.kept)
         return official(self.kept)
 
     def ask(self, parent=None, *, table=table(), message=MESSAGE, others=()):  # noqa: B008
