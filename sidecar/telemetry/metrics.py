@@ -38,6 +38,7 @@ def measure_sidecar(meter: Meter, sources: SidecarSources) -> None:
         lambda: _decisions(sources.decisions()),
     )
     _measure_ext_proc(meter, sources.counters)
+    _measure_spans(meter, sources.counters)
     _gauge(
         meter,
         "canary.table.age",
@@ -132,6 +133,16 @@ def _measure_ext_proc(meter: Meter, counters: Callable[[], Mapping[str, int]]) -
         "{stream}",
         "Streams refused: not a ProcessingRequest, or no table yet. Envoy fails them open.",
         refusals,
+    )
+
+
+def _measure_spans(meter: Meter, counters: Callable[[], Mapping[str, int]]) -> None:
+    _counter(
+        meter,
+        "canary.spans.dropped",
+        "{span}",
+        "Sampled decisions that found no room on their way out of the engine.",
+        lambda: [Observation(counters().get("samples_dropped", 0))],
     )
 
 
