@@ -3,21 +3,25 @@
 Whatever the other side refuses comes back as a CanaryError with the text it was refused with.
 """
 
+from __future__ import annotations
+
 import os
 import pwd
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
 from sidecar.config import NO_SECURITY, Security
-from sidecar.control import keepsake, wire
+from sidecar.control import wire
 from sidecar.control.dialling import Dialler
-from sidecar.control.following import Holdings
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.errors import CanaryError
+
+if TYPE_CHECKING:
+    from sidecar.control.following import Holdings
 
 TIMEOUT_S = 10.0
 
@@ -110,6 +114,9 @@ def sidecar_resources(address: str) -> Holdings:
 
     Nothing is held before the first table.
     """
+    # Only this call needs the rollouts' own code, whose import takes longer than the call.
+    from sidecar.control import keepsake  # noqa: PLC0415
+
     request = pb.GetResourcesRequest()
     method = f"/{wire.SIDECAR_SERVICE}/GetResources"
     return keepsake.unpack(_call(Dialler(address), method, request, pb.StoredResources, "sidecar"))
