@@ -27,7 +27,7 @@ from sidecar.delivery import Event, Origin
 from sidecar.routing import Route, UnitSource, Variant
 from sidecar.store import Store
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @contextmanager

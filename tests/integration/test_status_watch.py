@@ -107,7 +107,7 @@ def test_on_a_terminal_it_is_a_live_view_that_leaves_the_terminal_as_it_was(hous
 
 
 def read_until(terminal, *wanted):
-    seen, end = b"", time.monotonic() + 20
+    seen, end = b"", time.monotonic() + 60
     while not all(text in seen for text in wanted):
         assert time.monotonic() < end, seen
         if select.select([terminal], [], [], 0.1)[0]:
