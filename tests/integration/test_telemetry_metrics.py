@@ -1,6 +1,7 @@
 """What is measured, as a collector and a scraper see it; and docs/observe.md names exactly that."""
 
 import re
+import time
 from pathlib import Path
 
 import grpc
@@ -13,6 +14,7 @@ from telemetry_lab import collector, free_port, scrape, traceparent
 
 from bench.lab.process import wait_until
 from sidecar.control import calls
+from sidecar.routing.force import Key, sign
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 DURATION = "canary.decision.duration"
@@ -97,6 +99,38 @@ def test_decisions_are_counted_by_variant_and_go_on_through_changes_of_the_table
     ages = [key for key in series if key.startswith("canary_table_age_seconds")]
     assert ages == [f'canary_table_age_seconds{{canary_version="{house.sidecar().table.version}"}}']
     assert len(versions) == 3
+
+
+@pytest.mark.parametrize("engine", ["native", "grpcio"])
+def test_force_tokens_that_are_ignored_are_counted_by_why(house, engine):
+    ours, foreign = Key("qa", b"s" * 32), Key("other", b"s" * 32)
+    keys = house.root / "keys"
+    keys.write_text(f"{ours.id} {ours.secret.decode()}\n")
+    house.env |= {"CANARY_FORCE_KEYS": str(keys), "CANARY_ENGINE": engine}
+    later, variants = int(time.time()) + 600, {"chat": "canary"}
+    fine = sign(ours, variants, later)
+    tokens = {
+        "": [fine],
+        "malformed": ["canary"],
+        "unknown_key": [sign(foreign, variants, later)] * 2,
+        "bad_signature": [fine.replace("=canary", "=stable")] * 3,
+        "expired": [sign(ours, variants, 1)] * 4,
+    }
+    with collector() as received:
+        house.env |= received.env
+        up = house.up()
+        with grpc.insecure_channel(house.settings.listen) as channel:
+            for token in sum(tokens.values(), []):
+                headers = [(":path", b"/"), ("canary-force", token.encode())]
+                next(channel.stream_stream(PROCESS)(iter([request_headers(headers)]), timeout=5))
+
+        def counted():
+            metric = received.metrics.get("canary.force.refusals")
+            points = metric.sum.data_points if metric else []
+            return {one.attributes[0].value.string_value: one.as_int for one in points}
+
+        wait_until("all", lambda: sum(counted().values()) == 10, alive=[up])
+        assert counted() == {why: len(them) for why, them in tokens.items() if why}
 
 
 def test_the_control_stream_is_measured(house):
