@@ -1,8 +1,8 @@
 """What makes two rollouts the same, and what of a change moves people.
 
-A generation is the content, never its formatting. The variants' weights are not looked at for movement:
-moving people by them is what a launch is for, and the law of least movement covers it. A segment's
-weights are: no step and no guard moves them, an edit does, at once.
+A generation is the content, never its formatting. The variants' weights are not looked at for
+movement: moving people by them is what a launch is for, and the law of least movement covers it. A
+segment's weights are: no step and no guard moves them, an edit does, at once.
 """
 
 import hashlib

@@ -15,7 +15,7 @@ _SHOWN = 3
 
 
 def by_rules(old: Rollout, new: Rollout) -> Iterator[str]:
-    """Say what moves people by lists, shares, prerequisites and segments, in order of precedence."""
+    """Say what moves people by lists, shares, prerequisites and segments, by precedence."""
     before, after = rules.canonical(old.spec), rules.canonical(new.spec)
     yield from _shares("holdout", before, after, "comes back or is held out")
     yield from _listed("exclude", before.get("exclude", ()), after.get("exclude", ()))
@@ -29,7 +29,9 @@ def by_rules(old: Rollout, new: Rollout) -> Iterator[str]:
     yield from _segments(before.get("segments", []), after.get("segments", []), baseline)
 
 
-def _shares(field: str, before: Mapping[str, Any], after: Mapping[str, Any], who: str) -> Iterator[str]:
+def _shares(
+    field: str, before: Mapping[str, Any], after: Mapping[str, Any], who: str
+) -> Iterator[str]:
     if before.get(field) != after.get(field):
         said = " becomes ".join(_share(one.get(field)) for one in (before, after))
         yield f"{field} {said}: whoever is in one of them alone {who}"
@@ -108,7 +110,7 @@ def _given(said: Mapping[str, Any], baseline: str) -> str:
     if variant := said.get("variant"):
         return f"{variant} outright"
     weights = {name: Decimal(weight) for name, weight in said["weights"].items()}
-    weights.setdefault(baseline, 100 - sum(weights.values()))
+    weights.setdefault(baseline, 100 - sum(weights.values(), Decimal(0)))
     total = sum(weights.values())
     shares = {name: weight * 100 / total for name, weight in sorted(weights.items()) if weight}
     return ", ".join(

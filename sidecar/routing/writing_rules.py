@@ -117,7 +117,7 @@ def _cost(condition: Condition) -> int:
 
 
 def _group(conditions: Iterable[Condition], inputs: _Inputs) -> Iterator[bytes]:
-    """Write the cheapest first: no condition changes anything, so their order is nobody's business."""
+    """Write the cheapest first: no condition changes anything, so any order will do."""
     nodes = [_node(one, inputs) for one in sorted(conditions, key=_cost)]
     yield struct.pack("<H", len(nodes))
     yield from nodes

@@ -46,6 +46,13 @@ def measure_sidecar(meter: Meter, sources: SidecarSources) -> None:
         "How long the table in force, named by its version, has been in force.",
         lambda: _age(sources.table()),
     )
+    _gauge(
+        meter,
+        "canary.inputs.unseen",
+        "{input}",
+        "Inputs of rollouts that Envoy does not forward; only where Envoy says what it forwards.",
+        lambda: _known(sources.unseen()),
+    )
     _measure_control_stream(meter, sources.control_stream)
 
 
@@ -177,6 +184,10 @@ def _tokens(counted: Mapping[str, int]) -> Observed:
     for name, count in counted.items():
         if name.startswith(_FORCE):
             yield Observation(count, {ERROR_TYPE: name.removeprefix(_FORCE)})
+
+
+def _known(count: int | None) -> Observed:
+    return [] if count is None else [Observation(count)]
 
 
 def _age(table: tuple[str, float] | None) -> Observed:

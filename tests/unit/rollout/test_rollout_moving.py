@@ -57,11 +57,13 @@ SAME = {
     "a spelled-out default": {"layer": {"name": "checkout", "from": 0, "to": 30}},
     "another order of units": {"exclude": ["u2", "u1"]},
     "a list in two": {
-        "overrides": [{"variant": "canary", "units": ["u4"]}, {"variant": "canary", "units": ["u3"]}]
+        "overrides": [{"variant": "canary", "units": [unit]} for unit in ("u4", "u3")]
     },
     "another order of conditions": {"segments": [STAFF, EU | {"when": EU["when"][::-1]}]},
     "another order of values": {
-        "segments": [STAFF, EU | {"when": [{"header": "X-Country", "in": ["fr", "de"]}, EU["when"][1]]}]
+        "segments": [
+            STAFF, EU | {"when": [{"header": "X-Country", "in": ["fr", "de"]}, EU["when"][1]]}
+        ]
     },
     "the baseline's rest": {"segments": [STAFF, EU | {"weights": {"stable": 90, "canary": 10}}]},
     "another total": {"segments": [STAFF, EU | {"weights": {"stable": 9, "canary": 1}}]},
@@ -76,10 +78,10 @@ def test_what_is_only_spelled_otherwise_moves_nobody(changes):
 
 MOVED = {
     "holdout": ({"holdout": {"name": "global", "percent": 6}},
-                "holdout 'global' 5 % becomes 'global' 6 %: whoever is in one of them alone comes back"
-                " or is held out"),
-    "no holdout": ({"holdout": None}, "holdout 'global' 5 % becomes none: whoever is in one of them"
-                   " alone comes back or is held out"),
+                ("holdout 'global' 5 % becomes 'global' 6 %: whoever is in one of them alone"
+                " comes back or is held out")),
+    "no holdout": ({"holdout": None}, ("holdout 'global' 5 % becomes none: whoever is in one of"
+                   " them alone comes back or is held out")),
     "exclude": ({"exclude": ["u1"]}, "exclude no longer lists u2: they move"),
     "many units": ({"exclude": ["u1", "u2", *(f"v{n}" for n in range(2000))]},
                    "exclude lists v0, v1, v10 and 1,997 more: they move"),
@@ -88,12 +90,13 @@ MOVED = {
     "overrides": ({"overrides": [{"variant": "stable", "units": ["u3", "u4"]}]},
                   "overrides of 'canary' no longer lists u3, u4: they move"),
     "layer": ({"layer": {"name": "checkout", "from": 30, "to": 60}},
-              "layer 'checkout' 0 to 30 % becomes 'checkout' 30 to 60 %: whoever is in one of them"
-              " alone goes to the baseline or is drawn"),
+              ("layer 'checkout' 0 to 30 % becomes 'checkout' 30 to 60 %: whoever is in one of them"
+              " alone goes to the baseline or is drawn")),
     "a new segment": ({"segments": [STAFF, EU, EU | {"name": "all"}]},
                       "segment 'all' is new: whoever it fits leaves what stands below it"),
     "a dropped segment": ({"segments": [EU]},
-                          "segment 'staff' is dropped: whoever it fits falls to what stands below it"),
+                          ("segment 'staff' is dropped: whoever it fits falls to what stands"
+                          " below it")),
     "other places": ({"segments": [EU, STAFF]},
                      "segments change places: whoever several of them fit may get another one"),
     "other conditions": ({"segments": [STAFF, EU | {"when": EU["when"][:1]}]},
@@ -101,12 +104,12 @@ MOVED = {
     "a salt": ({"segments": [STAFF, EU | {"salt": "own"}]},
                "segment 'eu': salt the rollout's becomes 'own': its people are drawn anew"),
     "weights": ({"segments": [STAFF, EU | {"weights": {"canary": 20}}]},
-                "segment 'eu' gave canary to 10 %, stable to 90 %, and gives canary to 20 %, stable to"
-                " 80 %: the difference moves"),
+                ("segment 'eu' gave canary to 10 %, stable to 90 %, and gives canary to 20 %,"
+                " stable to 80 %: the difference moves")),
     "weights for a variant": ({"segments": [{k: v for k, v in STAFF.items() if k != "variant"}
                                             | {"weights": {"canary": 100}}, EU]},
-                              "segment 'staff' gave canary outright, and gives canary to all: the"
-                              " difference moves"),
+                              ("segment 'staff' gave canary outright, and gives canary to all: the"
+                              " difference moves")),
 }  # fmt: skip
 
 
