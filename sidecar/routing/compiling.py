@@ -38,7 +38,7 @@ def compile_table(routes: Iterable[routes_.Route], version: str, keys: Sequence[
     together.check_layers(ordered)
     head = struct.pack(
         "<4sIIII",
-        b"SCT2",
+        b"SCT3",
         len(ordered),
         sum(max(1, len(r.hosts)) for r in ordered),
         sum(len(r.unit) for r in ordered),
