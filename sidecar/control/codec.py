@@ -4,9 +4,7 @@ Encoding is deterministic, so a resource's version can be the hash of its bytes.
 strict about meaning (an assignment is never guessed) and lenient about fields it does not know.
 """
 
-import functools
 import hashlib
-from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
@@ -15,7 +13,6 @@ from sidecar.control.pb import rollout_pb2 as pb
 from sidecar.errors import CanaryError
 from sidecar.routing import HardLimit, Route, RouteError, UnitSource, Variant
 
-_T = TypeVar("_T")
 TYPE_URL = "type.googleapis.com/canary.v1.Rollout"
 
 
@@ -59,6 +56,11 @@ def decode(name: str, data: bytes) -> Route:
         raise ResourceError(f"resource {name!r}: {error.args[0]}", remedy=error.remedy) from error
 
 
+def weights(data: bytes) -> list[tuple[str, int]]:
+    """Read nothing but the weights, (variant, weight), of a resource that `decode` could read."""
+    return [(variant.name, variant.weight) for variant in pb.Rollout.FromString(data).variants]
+
+
 def version_of_bytes(data: bytes) -> str:
     """Name a resource by its content: 16 hex digits of SHA-256."""
     return hashlib.sha256(data).hexdigest()[:16]
@@ -67,9 +69,9 @@ def version_of_bytes(data: bytes) -> str:
 def _route(name: str, message: pb.Rollout) -> Route:
     return Route(
         name=name,
-        unit=_shared(tuple(_source(message.name, source) for source in message.unit)),
+        unit=tuple(_source(message.name, source) for source in message.unit),
         salt=message.salt,
-        variants=_shared(tuple(Variant(v.name, v.weight, v.cluster) for v in message.variants)),
+        variants=tuple(Variant(v.name, v.weight, v.cluster) for v in message.variants),
         hosts=tuple(message.match.hosts),
         path_prefix=message.match.path_prefix,
         **rule_codec.read(message),
@@ -89,12 +91,6 @@ def _limit_message(limit: HardLimit) -> pb.HardLimit:
         min_count=limit.min_count,
         slower_than_us=limit.slower_than_us,
     )
-
-
-@functools.lru_cache(maxsize=1 << 10)
-def _shared(parts: tuple[_T, ...]) -> tuple[_T, ...]:
-    """Return the first such parts there were: of ten thousand rollouts, most have the same."""
-    return parts
 
 
 def _source_message(source: UnitSource) -> pb.UnitSource:
