@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 
 from sidecar.control import rule_codec
 from sidecar.control.pb import rollout_pb2 as pb
+from sidecar.control.rule_codec import Known
 from sidecar.errors import CanaryError
 from sidecar.routing import HardLimit, Route, RouteError, UnitSource, Variant
 
@@ -38,8 +39,11 @@ def encode(route: Route) -> bytes:
     return message.SerializeToString(deterministic=True)
 
 
-def decode(name: str, data: bytes) -> Route:
-    """Read the resource called `name`. Raises ResourceError naming it."""
+def decode(name: str, data: bytes, known: Known | None = None) -> Route:
+    """Read the resource called `name`. Raises ResourceError naming it.
+
+    Who reads thousands gives the same `known` to all.
+    """
     try:
         message = pb.Rollout.FromString(data)
     except DecodeError as error:
@@ -49,7 +53,7 @@ def decode(name: str, data: bytes) -> Route:
     if message.assignment != pb.ASSIGNMENT_V1:
         raise _refuse(name, f"assignment {message.assignment} is not v1, the one known here")
     try:
-        return _route(name, message)
+        return _route(name, message, known or Known())
     except rule_codec.UnknownRuleError as error:
         raise _refuse(name, f"{error}, or of a kind this release does not know") from error
     except RouteError as error:
@@ -66,7 +70,7 @@ def version_of_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _route(name: str, message: pb.Rollout) -> Route:
+def _route(name: str, message: pb.Rollout, known: Known) -> Route:
     return Route(
         name=name,
         unit=tuple(_source(message.name, source) for source in message.unit),
@@ -74,7 +78,7 @@ def _route(name: str, message: pb.Rollout) -> Route:
         variants=tuple(Variant(v.name, v.weight, v.cluster) for v in message.variants),
         hosts=tuple(message.match.hosts),
         path_prefix=message.match.path_prefix,
-        **rule_codec.read(message),
+        **rule_codec.read(message, known),
         revision=message.revision,
         limits=tuple(
             HardLimit(one.metric, one.threshold, one.window_s, one.min_count, one.slower_than_us)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sidecar.control.following import Holdings
+from sidecar.control.rule_codec import Known
 from sidecar.delivery import breaker
 from sidecar.routing import Draft, Route, Table
 from sidecar.routing.force import Key
@@ -48,12 +49,13 @@ def after(
     draft = Draft(before.table if before else None)
     noted = dict(before.noted) if before else {}
     changed = _changed(before, holdings, trips)
+    known = Known()
     for name in changed:
         noted.pop(name, None)
         if name not in holdings.resources:
             draft.drop(name)
             continue
-        route = breaker.obeyed(holdings.route(name), trips)
+        route = breaker.obeyed(holdings.route(name, known), trips)
         if is_tied(route) or route.limits:
             noted[name] = route
         draft.put(route)

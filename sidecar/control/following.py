@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from sidecar.control import codec
 from sidecar.control.codec import TYPE_URL, ResourceError
 from sidecar.control.envelopes import Response
+from sidecar.control.rule_codec import Known
 from sidecar.routing import Route, version_of
 
 
@@ -38,14 +39,15 @@ class Holdings:
         """The resources' versions, for resuming a stream."""
         return {name: held.version for name, held in self.resources.items()}
 
-    def route(self, name: str) -> Route:
+    def route(self, name: str, known: Known | None = None) -> Route:
         """Read one resource. Raises ResourceError, KeyError if it is not held."""
-        return codec.decode(name, self.resources[name].data)
+        return codec.decode(name, self.resources[name].data, known)
 
     @property
     def routes(self) -> list[Route]:
         """Read all of them. Raises ResourceError."""
-        return [self.route(name) for name in self.resources]
+        known = Known()
+        return [self.route(name, known) for name in self.resources]
 
 
 NOTHING = Holdings({}, version_of({}))

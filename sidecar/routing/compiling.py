@@ -19,6 +19,7 @@ from sidecar.routing.force import Key
 from sidecar.routing.writing import shares, text
 from sidecar.routing.writing_rules import rules
 
+_MOST_RULES = 256
 _KINDS = {"header": 1, "cookie": 2, "query": 3, "client_address": 4}
 
 
@@ -58,13 +59,14 @@ class Draft:
         self._sizes = list(before.announced) if before else [0] * 4
         self._came: list[str] = []
         self._went: list[str] = []
+        self._rules: dict[object, tuple[routes_.Route, bytes]] = {}
 
     def put(self, route: routes_.Route) -> None:
         """Add a rollout, or replace it."""
         if not self._pass(route.name):
             self._came.append(route.name)
         self._count((1, max(1, len(route.hosts)), len(route.unit), len(route.variants)), 1)
-        self._body += b"".join(_parts(route))
+        self._body += b"".join(_parts(route)) + self._rules_of(route)
 
     def drop(self, name: str) -> None:
         """Leave a rollout out; there may be none."""
@@ -85,6 +87,20 @@ class Draft:
         head = struct.pack("<4sIIII", b"SCT2", *self._sizes)
         honoured = [struct.pack("<B", len(keys)), *(text(k.id) + text(k.secret) for k in keys)]
         return b"".join([head, text(version), *honoured, ranked, self._body])
+
+    def _rules_of(self, route: routes_.Route) -> bytes:
+        """Write its rules; those that are the very same as another's (codec.Known) are written."""
+        if not route.segments or route.excluded or route.overrides:
+            return b"".join(rules(route))
+        segments = tuple(map(id, route.segments))
+        slots = tuple(variant.name for variant in route.variants)
+        key = (route.killed, route.holdout, route.layer, route.requires, segments, slots)
+        if key not in self._rules:
+            if len(self._rules) >= _MOST_RULES:
+                self._rules.clear()
+            # With the route, so that the ids stay those of its segments.
+            self._rules[key] = route, b"".join(rules(route))
+        return self._rules[key][1]
 
     def _pass(self, name: str) -> bool:
         """Take over what stands before that name, and nothing of its own; say if there was any."""
@@ -107,7 +123,7 @@ class Draft:
 
 
 def _announced(piece: bytes) -> tuple[int, int, int, int]:
-    """Count rollouts, hosts, unit sources and variants in what `_parts` wrote."""
+    """Count rollouts, hosts, unit sources and variants in what `_parts` wrote, and more."""
     at = _behind(piece, 0, 3)
     hosts = int.from_bytes(piece[at : at + 2], "little")
     at = _behind(piece, at + 2, hosts)
@@ -133,5 +149,4 @@ def _parts(route: routes_.Route) -> list[bytes]:
     parts.append(struct.pack("<B", len(route.variants)))
     parts.extend(text(variant.name) for variant in route.variants)
     parts.append(shares(route.thresholds))
-    parts.extend(rules(route))
     return parts

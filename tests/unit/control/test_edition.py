@@ -6,9 +6,10 @@ import pytest
 
 from sidecar.control import codec, edition, following
 from sidecar.control.codec import ResourceError
+from sidecar.control.rule_codec import Known
 from sidecar.delivery.breaker import Trip
 from sidecar.routing import HardLimit, Route, RouteError, UnitSource, Variant, compile_table
-from sidecar.routing.rules import Layer
+from sidecar.routing.rules import Check, Input, Layer, Segment
 
 LIMIT = HardLimit("error_rate", 0.5, 10, 5)
 
@@ -46,7 +47,9 @@ def test_only_what_changed_is_read_again(monkeypatch):
     first = edition.after(None, holdings(chat, shop), {}, ())
     read = []
     decode = codec.decode
-    monkeypatch.setattr(codec, "decode", lambda name, data: read.append(name) or decode(name, data))
+    monkeypatch.setattr(
+        codec, "decode", lambda name, *rest: read.append(name) or decode(name, *rest)
+    )
     wider = route("chat", 50)
     second = edition.after(first, holdings(wider, shop, before=first.holdings), {}, ())
     assert (read, list(second.changed)) == (["chat"], ["chat"])
@@ -92,6 +95,23 @@ def test_rollouts_that_others_depend_on_are_checked_against_those_that_stay():
         edition.after(first, holdings(moved, shop, before=first.holdings), {}, ())
     free = edition.after(first, holdings(route("chat"), shop, before=first.holdings), {}, ())
     assert sorted(free.noted) == ["shop"]
+
+
+def test_segments_that_rollouts_share_say_in_each_what_they_say_there():
+    """Read and written once for all that have them; another order of variants is another slot."""
+    staff = Segment("staff", (Check(Input("header", ("x-a",)), "present"),), variant="canary")
+    variants = (Variant("canary", 1), Variant("stable", 1))
+    routes = [
+        route("a", segments=(staff,)),
+        route("b", segments=(staff,)),
+        dataclasses.replace(route("c", segments=(staff,)), variants=variants),
+        route("d", segments=(staff,), killed=True),
+        route("e", segments=(staff,), excluded=(b"u1",)),
+    ]
+    apart = b"".join(whole(one) for one in routes)
+    assert whole(*routes) == apart
+    [one, other] = [holdings(*routes).route("a", known) for known in [Known()] * 2]
+    assert one.segments[0] is other.segments[0]
 
 
 def test_the_table_is_that_of_all_rollouts_at_once():
