@@ -86,7 +86,8 @@ class ControlStream(NamedTuple):
 class SidecarSources:
     """What is read of a sidecar, whenever somebody collects, from any thread.
 
-    `table` gives version and age in seconds, None before the first table.
+    `table` gives version and age in seconds, None before the first table; `unseen` how many inputs
+    of rules never arrive, None where no Envoy says what it forwards.
     """
 
     decisions: Callable[[], Mapping[tuple[str, str, str], int]]
@@ -94,6 +95,7 @@ class SidecarSources:
     counters: Callable[[], Mapping[str, int]]
     table: Callable[[], tuple[str, float] | None]
     control_stream: Callable[[], ControlStream]
+    unseen: Callable[[], int | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
