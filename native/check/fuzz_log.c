@@ -94,6 +94,25 @@ static uint64_t counted(sc_rows *of)
   return all;
 }
 
+static size_t names_known(sc_logs *logs)
+{
+  static uint8_t name[SC_MAX_LOG_NAME];
+  size_t known = 0;
+  for (size_t at = 0; at < SC_MAX_LOGS; at++) known += sc_logs_name(logs, at, name) > 0;
+  return known;
+}
+
+/* What a stream calls itself is known while it is open, and no longer. */
+static void open_and_close(sc_str message)
+{
+  sc_logs *logs = sc_rows_logs(rows);
+  sc_log *one = sc_logs_open(logs, message), *again = sc_logs_open(logs, message);
+  CHECK(one == again && names_known(logs) == (one != NULL));
+  sc_logs_close(logs, one);
+  sc_logs_close(logs, again);
+  CHECK(names_known(logs) == 0);
+}
+
 static void take(sc_str message, totals *out)
 {
   uint64_t before = counted(rows), taken = sc_rows_counted(rows, SC_TAKEN);
@@ -106,6 +125,7 @@ static void take(sc_str message, totals *out)
 static void take_twice(sc_str message)
 {
   totals once = {0}, again = {0};
+  open_and_close(message);
   take(message, &once);
   take(message, &again);
   CHECK(memcmp(&once, &again, sizeof once) == 0);

@@ -31,6 +31,8 @@ UNIT = (
     UnitSource("cookie", "sid"),
     UnitSource("client_address"),
 )
+# Identifier {log_name}, as the first message of a log begins
+NAMED = b"\x0a\x08\x12\x06canary"
 SEEDS = 48
 RULED = 12
 
@@ -90,7 +92,8 @@ def write_fixed(folder: Path) -> None:
     write(folder, "a.table", compile_table(routes, "version-a", ruled.KEYS))
     write(folder, "b.table", compile_table(routes, "version-b", ruled.KEYS))
     write(folder, "message", fixed_message())
-    write(folder, "log", entries.message(entries.entry(), entries.entry(code=500, grpc_status="2")))
+    said = entries.message(entries.entry(), entries.entry(code=500, grpc_status="2"))
+    write(folder, "log", NAMED + said)
 
 
 def write_seeds(folder: Path, strategy: st.SearchStrategy[bytes]) -> None:
@@ -103,8 +106,9 @@ def write_seeds(folder: Path, strategy: st.SearchStrategy[bytes]) -> None:
 def logged() -> st.SearchStrategy[bytes]:
     """What fuzz_log.c takes: messages, into much room or little, and the memory they leave."""
     said = st.lists(st.one_of(entries.ENTRIES, entries.PLAIN), min_size=1, max_size=4)
-    return st.tuples(st.sampled_from([0, 4]), said).map(
-        lambda pair: bytes(pair[:1]) + entries.message(*pair[1])
+    heads = st.tuples(st.sampled_from([b"\x00", b"\x04"]), st.sampled_from([b"", NAMED]))
+    return st.tuples(heads.map(b"".join), said).map(
+        lambda pair: pair[0] + entries.message(*pair[1])
     ) | said.map(journal)
 
 
