@@ -6,9 +6,9 @@ The same `canary up` several times over, each asked by h2load over its own Unix 
 interleaved rounds; CPU is the kernel's, all threads included (export too). Metrics are scraped once
 a second while it lasts. `aside` is the part of it that was used by other threads than the native
 engine's own: who collects, encodes and exports. `spans` is how many came to the collector for every
-exchange: what was dropped cost nothing, and a row that drops says less than it seems to. `of off` is
-the median of the rounds' own ratios, with the quarter below and the quarter above; `off, again` is
-`off` under another name: what it shows is noise. A second table times the parts by themselves.
+exchange: what was dropped cost nothing, and a row that drops says less than it seems to. `of off`
+is the median of the rounds' own ratios, with the quarter below and the quarter above; `off, again`
+is `off` under another name: what it shows is noise. A second table times the parts by themselves.
 """
 
 import argparse
@@ -87,6 +87,7 @@ class Collector(grpc.GenericRpcHandler):
         self.port = 0
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Return the one handler."""
         del handler_call_details
         return grpc.unary_unary_rpc_method_handler(self._take)
 
@@ -205,7 +206,9 @@ def show(rows: list[Row]) -> None:
         added, ratios = median(us - off for us, off in pairs), sorted(us / off for us, off in pairs)
         low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
         figures = (median(row.us), median(row.aside_us), added, median(ratios), low, high)
-        print(f"{row.name:32}" + "".join(f"{x:8.2f}" for x in figures) + f"{median(row.spans):8.3f}")
+        print(
+            f"{row.name:32}" + "".join(f"{x:8.2f}" for x in figures) + f"{median(row.spans):8.3f}"
+        )
 
 
 def parts() -> dict[str, Callable[[], object]]:

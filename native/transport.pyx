@@ -347,7 +347,7 @@ cdef class Server:
             for number in settled:
                 del self.tables[number]
                 self.past.discard(number)
-            self.templates = {k: parts for k, parts in self.templates.items() if k[0] in self.tables}
+            self.templates = {k: v for k, v in self.templates.items() if k[0] in self.tables}
         return taken
 
     cdef tuple names(self, sc_sample *s):

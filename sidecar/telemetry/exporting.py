@@ -71,8 +71,8 @@ class Spans(OTLPSpanExporter):
         self._reach = _Reach("traces", hushed())
 
     def _initialize_channel_and_stub(self) -> None:
-        super()._initialize_channel_and_stub()
-        self._client = _Raw(self._channel)
+        super()._initialize_channel_and_stub()  # type: ignore[no-untyped-call]
+        self._client: Any = _Raw(self._channel)
 
     def _translate_data(self, data: Sequence[Any]) -> Any:
         return request(data, self._resource)

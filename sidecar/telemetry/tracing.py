@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import (
@@ -42,7 +41,7 @@ _EVEN = frozenset("02468aceACE")
 
 
 class Tracing:
-    """Tells an engine which decisions are sampled, and hands those on to `keep` as encoded spans."""
+    """Tells an engine which decisions are sampled, and gives `keep` those as encoded spans."""
 
     def __init__(self, sampler: Sampler, keep: Callable[[Sequence[bytes]], None]) -> None:
         self._sampler = sampler
