@@ -76,7 +76,7 @@ def asked(tmp_path, *deeds, **options):
 
 @contextlib.contextmanager
 def nobody_accepts():
-    """An address where a connection is neither taken nor refused: the queue of a listener is full."""
+    """An address where no connection is taken or refused: the queue of its listener is full."""
     with socket.socket() as listener, contextlib.ExitStack() as queue:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
