@@ -68,6 +68,17 @@ cdef extern from "sc_answer.h" nogil:
     ctypedef struct sc_table:
         pass
 
+    ctypedef struct sc_span:
+        uint32_t at
+        const uint8_t *begin
+        const uint8_t *end
+
+    ctypedef struct sc_table_sizes:
+        uint32_t rollouts
+        uint32_t hosts
+        uint32_t sources
+        uint32_t variants
+
     ctypedef enum sc_message_kind:
         SC_MESSAGE_REQUEST_HEADERS
 
@@ -92,6 +103,9 @@ cdef extern from "sc_answer.h" nogil:
     void sc_table_del(sc_table *table)
     sc_str sc_table_version(const sc_table *table)
     uint32_t sc_table_len(const sc_table *table)
+    sc_span sc_table_span(const sc_table *table, sc_str name)
+    sc_str sc_table_body(const sc_table *table)
+    sc_table_sizes sc_table_announced(const sc_table *table)
     const sc_rollout *sc_table_rollout(const sc_table *table, uint32_t at)
     const sc_parts *sc_table_parts(const sc_table *table)
     uint8_t sc_decide_slot(
@@ -236,6 +250,40 @@ cdef class Table:
 
     def capsule(self) -> object:
         return PyCapsule_New(<void *>self.table, b"sc_table", NULL)
+
+    @property
+    def announced(self) -> tuple[int, int, int, int]:
+        cdef sc_table_sizes sizes = sc_table_announced(self.table)
+        return sizes.rollouts, sizes.hosts, sizes.sources, sizes.variants
+
+    def span(self, str name not None) -> tuple[int, int, int]:
+        cdef bytes utf8 = name.encode()
+        cdef sc_span span = sc_table_span(self.table, view(utf8))
+        cdef const uint8_t *body = sc_table_body(self.table).data
+        return span.at, span.begin - body, span.end - body
+
+    def body(self, size_t begin, size_t end) -> bytes:
+        cdef sc_str body = sc_table_body(self.table)
+        if not begin <= end <= body.len:
+            raise IndexError(end)
+        return copy(sc_str(body.data + begin, end - begin))
+
+    @property
+    def body_len(self) -> int:
+        return sc_table_body(self.table).len
+
+    def variants(self, among=None):
+        cdef const sc_rollout *rollout
+        cdef uint32_t at
+        cdef unsigned slot
+        spans = [self.span(name) for name in among or ()]
+        there = [at for at, begin, end in spans if begin < end]
+        for place in range(sc_table_len(self.table)) if among is None else there:
+            at = place
+            rollout = sc_table_rollout(self.table, at)
+            name = copy(rollout.name).decode()
+            for slot in range(rollout.n_variants):
+                yield name, copy(rollout.variants[slot].name).decode()
 
     def answer(self, bytes message not None, int64_t now_s=NEVER) -> bytes:
         cdef sc_str out

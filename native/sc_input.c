@@ -1,7 +1,6 @@
 #include "sc_input.h"
 
-#include <stdlib.h>
-
+#include "sc_lines.h"
 #include "sc_struct.h"
 #include "sc_wire.h"
 
@@ -159,7 +158,7 @@ bool sc_inputs_load(sc_inputs *inputs, sc_cursor *c, const sc_intern *known)
 
 int sc_findings_init(sc_findings *f, const sc_inputs *inputs)
 {
-  f->answered = calloc((size_t)inputs->count + 1, sizeof *f->answered);
+  f->answered = sc_lines_new(((size_t)inputs->count + 1) * sizeof *f->answered);
   return f->answered ? 0 : SC_ERR_NOMEM;
 }
 

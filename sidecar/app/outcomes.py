@@ -16,6 +16,7 @@ from sidecar.control.guarding import Guard
 from sidecar.control.pb import outcomes_pb2
 from sidecar.control.reporting import Reporter
 from sidecar.errors import CanaryError
+from sidecar.outcomes.ledger import Names
 from sidecar.outcomes.recording import Recorder
 from sidecar.outcomes.spool import Row
 from sidecar.outcomes.windows import LONGEST_S, Windows
@@ -64,10 +65,10 @@ class Outcomes:
         """Watch the hard limits of what this client follows."""
         self._guard = Guard(client, self._windows.seen, self._reporter.news)
 
-    def begin_version(self, version: str, names: Sequence[tuple[str, str]]) -> None:
-        """Take note that a table is about to come into force."""
+    def begin_version(self, version: str, changed: Names, names: Names) -> None:
+        """Take note that a table is about to come into force: what changed, and all of it."""
         if self._recorder:
-            self._recorder.begin_version(version, names)
+            self._recorder.begin_version(version, names, changed)
 
     async def run(self) -> None:
         """Record and report until cancelled."""

@@ -137,8 +137,9 @@ def _sidecar(console: Console, status: pb.SidecarStatus) -> None:
     for one in table.rollouts:
         rollouts.add_row(one.name, _percents(one.weights), one.version, _decided(one.decided))
     console.print(rollouts)
-    counts = ", ".join(f"{name} {status.counters[name]}" for name in sorted(status.counters))
-    console.print(f"counted: {counts}")
+    # What never happened is left to --json: some thirty zeros hide the one figure that matters.
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(status.counters.items()) if count)
+    console.print(f"counted: {counts or 'nothing yet'}")
 
 
 def _forwarding(console: Console, forwarding: pb.Forwarding) -> None:

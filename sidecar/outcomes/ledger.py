@@ -13,11 +13,13 @@ from typing import TypeAlias
 from sidecar.analysis import cells
 from sidecar.outcomes import journal
 from sidecar.outcomes.journal import Journal, JournalError
-from sidecar.outcomes.spool import Key, Row, Spool
+from sidecar.outcomes.spool import Key, Row, Spool, SpoolError
 from sidecar.routing import Rows
 
 # By (rollout, variant, reason), since the start: what an engine's `decisions` gives.
 Decisions: TypeAlias = Mapping[tuple[str, str, str], int]
+# (rollout, variant), as often as one asks: those of ten thousand rollouts are nobody's list.
+Names: TypeAlias = Iterable[tuple[str, str]]
 TICK_S = 0.1
 _TIDY_EVERY_S = 30
 _REMEMBER_EVERY_S = 3_600
@@ -37,7 +39,7 @@ class Ledger:
         self.epoch = secrets.token_hex(8)
         self._journal = journal.create(folder, self.epoch)
         self._version = ""
-        self._names: list[tuple[str, str]] = []
+        self._names: Names = ()
         self._remembered_s = 0
         self.decided: dict[tuple[str, str, str], int] = {}
         self._started: dict[Key, int] = {}
@@ -52,16 +54,30 @@ class Ledger:
         return self._journal.rows
 
     def begin_version(
-        self, version: str, names: Iterable[tuple[str, str]], decided: Decisions, now_s: float
+        self,
+        version: str,
+        names: Names,
+        decided: Decisions,
+        now_s: float,
+        changed: Names | None = None,
     ) -> None:
         """Take note that a table comes into force, before it does: then no outcome is unknown.
 
-        `decided` are the decisions up to now, which earlier tables made.
+        `names` are all of it, `changed` those that may be new; `decided` are the decisions up to
+        now, which earlier tables made.
         """
         self.count_started(decided, now_s)
-        self._version, self._names = version, list(names)
-        self.rows.know(version, self._names)
-        self._remember(now_s)
+        news = names if changed is None else changed
+        if not self._version:
+            self._remembered_s = int(now_s)
+        self._version, self._names = version, names
+        self.rows.know(version, news)
+        try:
+            self.spool.know(version, news, int(now_s))
+        except SpoolError:
+            # The next tick remembers all of them.
+            self._remembered_s = 0
+            raise
 
     def count_started(self, decided: Decisions, now_s: float) -> None:
         """Count the decisions since the last call as started in this second, by the last table."""
@@ -97,8 +113,8 @@ class Ledger:
         self.spool.close()
 
     def _remember(self, now_s: float) -> None:
-        self._remembered_s = int(now_s)
         self.spool.know(self._version, self._names, int(now_s))
+        self._remembered_s = int(now_s)
 
     def _tidy(self, now_s: float) -> list[Row]:
         if self._version and now_s >= self._remembered_s + _REMEMBER_EVERY_S:

@@ -7,13 +7,13 @@ request could wait for does not.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 from sidecar.errors import CanaryError
-from sidecar.outcomes.ledger import TICK_S, Decisions, Ledger
+from sidecar.outcomes.ledger import TICK_S, Decisions, Ledger, Names
 from sidecar.outcomes.spool import Row
 from sidecar.routing import Rows
 
@@ -56,11 +56,16 @@ class Recorder:
         """What engines hand Envoy's access log to."""
         return self._ledger.rows
 
-    def begin_version(self, version: str, names: Sequence[tuple[str, str]]) -> None:
-        """Take note that a table is about to come into force. Never waits for the disk."""
-        self.rows.know(version, names)
+    def begin_version(self, version: str, names: Names, changed: Names | None = None) -> None:
+        """Take note that a table is about to come into force. Never waits for the disk.
+
+        `names` are all of it, `changed` those that may be new; without it any may.
+        """
+        news = names if changed is None else changed
+        self.rows.know(version, news)
         decided, now_s = dict(self._decisions()), time.time()
-        done = self._worker.submit(self._ledger.begin_version, version, names, decided, now_s)
+        begin = self._ledger.begin_version
+        done = self._worker.submit(begin, version, names, decided, now_s, news)
         done.add_done_callback(lambda future: self._note(future.exception()))
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import final
 
 from typing_extensions import Buffer
@@ -18,6 +18,26 @@ class Table:
     @property
     def version(self) -> str:
         """The version every answer carries in its metadata."""
+
+    @property
+    def announced(self) -> tuple[int, int, int, int]:
+        """How many rollouts, hosts, unit sources and variants the head of its bytes announces."""
+
+    def span(self, name: str) -> tuple[int, int, int]:
+        """Return (how many rollouts stand before this one, begin, end) of a rollout in the body.
+
+        Begin and end are the same where it is not there: that is its place.
+        """
+
+    def body(self, begin: int, end: int) -> bytes:
+        """Return what stands there of the bytes of all rollouts. IndexError: it ends before."""
+
+    @property
+    def body_len(self) -> int:
+        """How long the bytes of all rollouts are."""
+
+    def variants(self, among: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
+        """List (rollout, variant) of all rollouts, or of those `among` these that are there."""
 
     def capsule(self) -> object:
         """Return the C table, for the transport; it is valid as long as this object lives."""

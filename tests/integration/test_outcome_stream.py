@@ -19,7 +19,7 @@ from sidecar.errors import CanaryError
 from sidecar.outcomes.recording import Recorder
 from sidecar.store import Outcomes
 
-DEADLINE_S = 20
+DEADLINE_S = 60
 ROW = {
     "epoch": "e1",
     "number": 1,
