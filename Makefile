@@ -65,6 +65,9 @@ fuzz: build  ## libFuzzer on codec, table loader, transport and access log (SECO
 soak: build  ## resident memory over a million requests with a swap every 100 ms (REQUESTS=1000000)
 	@$(MAKE) --no-print-directory -C native/check soak
 
+bench-instructions: build  ## instructions per request beside the floor's, by valgrind: the same on a busy machine
+	@$(MAKE) --no-print-directory -C native/check cost
+
 bench: build  ## core, peers and propagation, results under build/bench/ (QUICK=1: a look, no figures)
 	@$(MAKE) --no-print-directory --keep-going -j1 bench-core bench-peers bench-propagation
 

@@ -86,12 +86,32 @@ def write(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
 
 
+def plain_message() -> bytes:
+    """A request as Envoy forwards one of a browser."""
+    headers = [
+        *[(":path", b"/v1/chat"), (":authority", b"shop.example"), (":method", b"GET")],
+        *[(":scheme", b"https"), ("user-agent", b"Mozilla/5.0"), ("x-user-id", b"user-123")],
+        *[
+            ("x-forwarded-proto", b"https"),
+            ("x-request-id", b"0f1e2d3c-0a1b-4c2d-8e3f-0123456789ab"),
+        ],
+    ]
+    return messages.request_headers(headers, "10.1.2.3:4567")
+
+
 def write_fixed(folder: Path) -> None:
-    """The drivers' tables, two versions of the same rollouts, and what they are sent."""
-    routes = fixed_routes()
+    """What the drivers use: every kind of rollout at once, and (for cost.c) one plain one."""
+    halves = (Variant("stable", 50), Variant("canary", 50))
+    plain = Route("chat-model", UNIT[:1], b"chat-model", halves)
+    write_conversation(folder, fixed_routes(), fixed_message())
+    write_conversation(folder / "plain", [plain], plain_message())
+
+
+def write_conversation(folder: Path, routes: list[Route], message: bytes) -> None:
+    """Two versions of a table, and what is sent to it."""
     write(folder, "a.table", compile_table(routes, "version-a", ruled.KEYS))
     write(folder, "b.table", compile_table(routes, "version-b", ruled.KEYS))
-    write(folder, "message", fixed_message())
+    write(folder, "message", message)
     said = entries.message(entries.entry(), entries.entry(code=500, grpc_status="2"))
     write(folder, "log", NAMED + said)
 
