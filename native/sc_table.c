@@ -1,5 +1,5 @@
 /* Layout of the bytes, little endian, strings as u16 length + bytes:
- *   "SCT2" u32 rollouts u32 hosts u32 sources u32 variants  str version
+ *   "SCT3" u32 rollouts u32 hosts u32 sources u32 variants  str version
  *   u8 n, n x key {str id, str secret}   a u8 rank per rollout
  *   per rollout: str name, str salt, str prefix, u16 n, n x str host, u8 n, n x {u8 kind, str name},
  *                u8 n, n x str variant, split, rules (sc_load.c)
@@ -190,7 +190,7 @@ static void read_keys(sc_cursor *c, sc_table *t)
 
 static void read_head(sc_cursor *c, sc_table *t, size_t len)
 {
-  if (!sc_str_starts(c->rest, SC_LITERAL("SCT2"))) {
+  if (!sc_str_starts(c->rest, SC_LITERAL("SCT3"))) {
     sc_refuse(c, "not a routing table");
     return;
   }

@@ -265,11 +265,11 @@ class Place:
 
 
 @contextlib.contextmanager
-def serving(kind="unix", *, table=TABLE, threads=1, greeting_ms=0, stall_ms=0):
+def serving(kind="unix", *, table=TABLE, threads=1, greeting_ms=0, stall_ms=0, sampling=None):
     """A native server in this process. Yields (server, place)."""
     place = Place(kind)
     server = Server(
-        place.listen().detach(), threads, kind == "unix", None, None, greeting_ms, stall_ms
+        place.listen().detach(), threads, kind == "unix", sampling, None, greeting_ms, stall_ms
     )
     try:
         if table:

@@ -57,6 +57,10 @@ class Outcomes:
             return
         self._engine.rows = self._recorder.rows
 
+    def log_names(self) -> list[str]:
+        """Return what the open access logs say of themselves."""
+        return self._recorder.rows.log_names() if self._recorder else []
+
     def guard(self, client: Client) -> None:
         """Watch the hard limits of what this client follows."""
         self._guard = Guard(client, self._windows.seen, self._reporter.news)

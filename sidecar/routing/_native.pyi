@@ -72,6 +72,12 @@ class Table:
     def slot_at(self, at: int, position: int, second: int) -> int:
         """Return the slot of rollout number `at` (in order of names) at a point of its line."""
 
+    def looks(self) -> dict[tuple[str, tuple[str, ...]], tuple[str, int]]:
+        """Return what rollouts look at: (kind, names) of each input (rules.Input), in order.
+
+        With the first rollout that looks there, and how many do.
+        """
+
     def tally(self) -> dict[tuple[str, str, str], int]:
         """Return decisions answered by this table so far, by (rollout, variant, reason)."""
 
@@ -99,6 +105,15 @@ class Rows:
 
     def take(self, message: bytes, now_us: int) -> None:
         """Take a serialised StreamAccessLogsMessage, whatever it is. From any thread."""
+
+    def log_opened(self, message: bytes) -> int:
+        """Take note of an access log whose first message this is; -1 if it says no name."""
+
+    def log_closed(self, log: int) -> None:
+        """Take note that it ended: `log` is what `log_opened` gave."""
+
+    def log_names(self) -> list[str]:
+        """Return the names that the open access logs say of themselves, each once, sorted."""
 
     def counts(self) -> dict[str, int]:
         """Return what became of entries, since the start."""

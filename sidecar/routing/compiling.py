@@ -84,7 +84,7 @@ class Draft:
         ranked = bytearray(self._sizes[0])
         for name, rank in ranks.items():
             ranked[self._place(name)] = rank
-        head = struct.pack("<4sIIII", b"SCT2", *self._sizes)
+        head = struct.pack("<4sIIII", b"SCT3", *self._sizes)
         honoured = [struct.pack("<B", len(keys)), *(text(k.id) + text(k.secret) for k in keys)]
         return b"".join([head, text(version), *honoured, ranked, self._body])
 
