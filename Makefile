@@ -88,6 +88,9 @@ bench-churn: build  ## millions of requests while the weights move every 100 ms:
 bench-scale: build  ## CPU and memory with 10,000 rollouts beside one, after a million requests each (10 minutes)
 	@$(PY) -m bench.scale $(if $(QUICK),--quick) $(BENCH)
 
+bench-swap: build  ## what swapping a table of 10,000 rollouts does to the requests under way (6 minutes)
+	@$(PY) -m bench.swap $(if $(QUICK),--quick) $(BENCH)
+
 bench-propagation: build  ## how long old weights live on after a change
 	@$(PY) -m bench.propagation $(if $(QUICK),--quick)
 
