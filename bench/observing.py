@@ -205,7 +205,9 @@ def show(rows: list[Row]) -> None:
         added, ratios = median(us - off for us, off in pairs), sorted(us / off for us, off in pairs)
         low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
         figures = (median(row.us), median(row.aside_us), added, median(ratios), low, high)
-        print(f"{row.name:32}" + "".join(f"{x:8.2f}" for x in figures) + f"{median(row.spans):8.3f}")
+        print(
+            f"{row.name:32}" + "".join(f"{x:8.2f}" for x in figures) + f"{median(row.spans):8.3f}"
+        )
 
 
 def parts() -> dict[str, Callable[[], object]]:

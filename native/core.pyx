@@ -232,7 +232,11 @@ cdef class Table:
 
     def __cinit__(self, bytes data not None):
         cdef const char *reason = NULL
-        cdef int rv = sc_table_new(&self.table, view(data), &reason)
+        cdef sc_str bytes_of = view(data)
+        cdef int rv
+        # Of thousands of rollouts: the event loop goes on meanwhile.
+        with nogil:
+            rv = sc_table_new(&self.table, bytes_of, &reason)
         check(rv, reason.decode() if reason != NULL else "")
         check(sc_scratch_init(&self.scratch, self.table), "")
 

@@ -138,7 +138,9 @@ def _sidecar(console: Console, status: pb.SidecarStatus) -> None:
         rollouts.add_row(one.name, _percents(one.weights), one.version, _decided(one.decided))
     console.print(rollouts)
     # What never happened is left to --json: some thirty zeros hide the one figure that matters.
-    counts = ", ".join(f"{name} {count}" for name, count in sorted(status.counters.items()) if count)
+    counts = ", ".join(
+        f"{name} {count}" for name, count in sorted(status.counters.items()) if count
+    )
     console.print(f"counted: {counts or 'nothing yet'}")
 
 
