@@ -3,8 +3,8 @@
     python -m bench.swapping [--rounds 10] [--seconds 2] [--rate 1000]
 
 A table of 10,000 rollouts of five segments is loaded and put in force every 100 ms in a native
-engine that h2load asks over a Unix socket at a fixed rate, by a thread that gives way as a sidecar's
-does. Rounds are interleaved: no swap, no swap
+engine that h2load asks over a Unix socket at a fixed rate, by a thread that gives way as one of a
+sidecar does. Rounds are interleaved: no swap, no swap
 again (what that shows is noise), loads that are thrown away (their CPU alone), and swaps.
 """
 
