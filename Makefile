@@ -94,6 +94,9 @@ bench-swap: build  ## what swapping a table of 10,000 rollouts does to the reque
 bench-propagation: build  ## how long old weights live on after a change
 	@$(PY) -m bench.propagation $(if $(QUICK),--quick)
 
+bench-swapping: build  ## the slowest of thousands of requests while tables of 10,000 ruled rollouts come into force (2 minutes)
+	@$(PY) -m bench.swapping $(if $(QUICK),--rounds 1 --seconds 1) $(BENCH)
+
 bench-rollback: build  ## how long a bad candidate lives on behind a real Envoy, and with 1,000 sidecars (QUICK=1: a look)
 	@$(PY) -m bench.rollback $(if $(QUICK),--quick) $(BENCH)
 

@@ -232,9 +232,9 @@ cdef class Table:
 
     def __cinit__(self, bytes data not None):
         cdef const char *reason = NULL
-        cdef int rv
         cdef sc_str bytes_of = view(data)
-        # Tens of milliseconds where it is large: others go on.
+        cdef int rv
+        # Of thousands of rollouts: the event loop goes on meanwhile.
         with nogil:
             rv = sc_table_new(&self.table, bytes_of, &reason)
         check(rv, reason.decode() if reason != NULL else "")

@@ -82,9 +82,10 @@ def test_what_a_running_envoy_hides_is_told_by_its_sidecar(stack):
         misfitting.unforward(config)
         misfitting.outcome_log(config)["common_config"]["log_name"] = "canary?header=:path"
 
+    status = ["status", "--run-dir", str(stack.work / "run")]
+
     def told():
-        command = ["status", "--run-dir", str(stack.work / "run"), "--json"]
-        result = CliRunner().invoke(canary, command)
+        result = CliRunner().invoke(canary, [*status, "--json"])
         return json.loads(result.stdout)["sidecar"].get("forwarding", {}).get("unseen", [])
 
     with envoy(stack, made_for_other_rollouts) as running:
@@ -92,6 +93,8 @@ def test_what_a_running_envoy_hides_is_told_by_its_sidecar(stack):
         wait_until("the sidecar hears of it", told, alive=[stack.children["canary"]])
         assert {one["what"] for one in told()} == {"header 'cookie'", "header 'x-user-id'"}
         assert "input-unseen" in examined(stack, running.admin_url)
+        shown = CliRunner().invoke(canary, status).stdout
+        assert "Envoy does not forward header 'x-user-id': chat-model looks there" in shown
     log = stack.children["canary"].log.read_text()
     assert "Envoy does not forward it" in log
     assert "header 'x-user-id'" in log

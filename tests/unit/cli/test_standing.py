@@ -10,6 +10,7 @@ from sidecar.control.messages import timestamp
 from sidecar.control.pb import control_pb2 as pb
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+UNSEEN = pb.Forwarding(said=1, unseen=[pb.Unseen(what="header 'a'", rollout="r", rollouts=2)])
 NOBODY = UnreachableError("no one answers at unix:///run/x.sock", remedy="start one")
 
 
@@ -52,6 +53,7 @@ def test_all_well():
         ((sidecar(), controller(version="t2")), ["table-behind"]),
         ((sidecar(last_nack=nack(timedelta(1))), controller(version="t2")), ["table-refused"]),
         ((sidecar(last_nack=nack(-timedelta(1))), controller()), []),
+        ((sidecar(forwarding=UNSEEN), controller()), ["input-unseen"]),
         (
             (sidecar(), controller(mistakes=[pb.FileMistake(file="a.yaml", message="no")])),
             ["files-refused"],
