@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from random import SystemRandom
 
@@ -60,10 +60,12 @@ class Outcomes:
         """Watch the hard limits of what this client follows."""
         self._guard = Guard(client, self._windows.seen, self._reporter.news)
 
-    def begin_version(self, version: str, names: Sequence[tuple[str, str]]) -> None:
-        """Take note that a table is about to come into force."""
+    def begin_version(
+        self, version: str, names: Sequence[tuple[str, str]], changed: Collection[str]
+    ) -> None:
+        """Take note that a table is about to come into force, and whose odds are others by it."""
         if self._recorder:
-            self._recorder.begin_version(version, names)
+            self._recorder.begin_version(version, names, changed)
 
     async def run(self) -> None:
         """Record and report until cancelled."""

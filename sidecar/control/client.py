@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,8 +29,9 @@ from sidecar.delivery import breaker
 from sidecar.errors import CanaryError
 from sidecar.routing import Route, Table, compile_table
 from sidecar.routing.force import Key
+from sidecar.routing.odds import changed
 
-Announce = Callable[[str, Sequence[tuple[str, str]]], None]
+Announce = Callable[[str, Sequence[tuple[str, str]], Collection[str]], None]
 _RESAVE_FIRST_S = 1.0
 _RESAVE_LIMIT_S = 60.0
 _Stream = grpc.aio.StreamStreamCall[bytes, bytes]
@@ -48,15 +49,15 @@ class Link:
     last_error: str = ""
 
 
-def _nobody(version: str, names: Sequence[tuple[str, str]]) -> None:
-    del version, names
+def _nobody(version: str, names: Sequence[tuple[str, str]], changed: Collection[str]) -> None:
+    del version, names, changed
 
 
 class Client:
     """Follows the controller at `address` and gives every good table to `swap`.
 
-    `announce` is told its version and its (rollout, variant) just before. What could not be kept
-    on disk is tried again, at last when it ends.
+    `announce` is told its version, its (rollout, variant), and which rollouts have other odds by
+    it, just before. What could not be kept on disk is tried again, at last when it ends.
 
     Raises ConfigError if that would be plaintext by accident.
     """
@@ -207,10 +208,12 @@ class Client:
     def _put_in_force(
         self, holdings: Holdings, trips: breaker.Trips, table: Table, source: str
     ) -> None:
-        self._announce(table.version, _names(holdings))
+        routes = breaker.in_force(holdings.routes, trips)
+        before = breaker.in_force(self._held.routes, self.trips)
+        self._announce(table.version, _names(holdings), changed(before, routes))
         self._swap(table)
         self.table = table
-        self.routes = _since(self.routes, breaker.in_force(holdings.routes, trips))
+        self.routes = _since(self.routes, routes)
         self.holdings = holdings
         self.trips = trips
         self.table_since = _now()

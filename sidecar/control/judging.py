@@ -17,6 +17,7 @@ from typing import Protocol, TypeVar
 
 from sidecar.control import watching
 from sidecar.control.cohorts import Row
+from sidecar.control.designs import Designs
 from sidecar.control.keeper import Keeper
 from sidecar.control.trips import Trip
 from sidecar.control.watching import Watch
@@ -35,8 +36,6 @@ _REMEMBER_S = 2.0
 _REMEMBER_REST = 100.0
 # A word that nothing new was heard for is said again for this long before it is thought over.
 _REPEAT_S = 3.0
-# Tables of a launch whose shares are remembered for rows that still rise.
-_MOST_SHARES = 200
 _log = logging.getLogger(__name__)
 
 
@@ -97,7 +96,7 @@ class Jury:
         self._memories: dict[str, str] | None = None
         self._trips: dict[str, Trip] = {}
         self._complaints: dict[str, str] = {}
-        self._shares: dict[str, dict[str, float]] = {}
+        self._designs = Designs()
         self._written: set[str] = set()
         self._remember_at_s = 0.0
 
@@ -115,12 +114,8 @@ class Jury:
 
     def published(self, version: str) -> None:
         """Hear that a table with the weights of this moment goes to the sidecars."""
-        for state in self._keeper.states.values():
-            if _under_way(state) and (share := _designed(state)) is not None:
-                known = self._shares.setdefault(state.name, {})
-                known[version] = share
-                if len(known) > _MOST_SHARES:
-                    del known[next(iter(known))]
+        states = filter(_under_way, self._keeper.states.values())
+        self._designs.published(version, {state.name: _designed(state) for state in states})
 
     # What it does.
 
@@ -177,7 +172,7 @@ class Jury:
                 state,
                 watch,
                 news[state.name],
-                dict(self._shares.get(state.name, {})),
+                self._designs.of(state.name, {row.version for row in news[state.name]}),
                 self._standing_trip(state, watch),
                 thorough,
             )

@@ -76,7 +76,7 @@ class Watch:
         self.seen = seen
         self.judge = Judge([declared(one) for one in self.guardrails], now_s, POLICY)
         self.answers = Answers(progress.step, progress.began.timestamp())
-        # The candidate's designed share by table version: a stratum's must not change.
+        # The candidate's designed share by the tables that rows name: a stratum's must not change.
         self.shares: dict[str, float] = {}
         self.refused: Counter[str] = Counter()
         self.changed = True
@@ -102,8 +102,8 @@ class Watch:
             self.changed = True
 
     def take(self, rows: Sequence[Row], shares: Mapping[str, float], now_s: float) -> None:
-        """Take rows in the order in which they came, and look."""
-        self.shares.update(shares)
+        """Take rows in the order in which they came, and look; `shares` are of their tables."""
+        self.shares = {**shares, **self.shares}
         compared = []
         for row in rows:
             self.seen = max(self.seen, row.seen)

@@ -6,9 +6,9 @@ released only once its counts are in the spool, and the spool refuses a half tha
 
 import logging
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from sidecar.analysis import cells
 from sidecar.outcomes import journal
@@ -24,6 +24,14 @@ _REMEMBER_EVERY_S = 3_600
 _log = logging.getLogger(__name__)
 
 
+class Table(NamedTuple):
+    """A table that comes into force: its (rollout, variant), and the rollouts it changes."""
+
+    version: str
+    names: Sequence[tuple[str, str]]
+    changed: Collection[str]
+
+
 class Ledger:
     """Opens the spool and a new epoch, and takes over what earlier lives left.
 
@@ -36,8 +44,10 @@ class Ledger:
             self._inherit(old)
         self.epoch = secrets.token_hex(8)
         self._journal = journal.create(folder, self.epoch)
-        self._version = ""
-        self._names: list[tuple[str, str]] = []
+        self._table = Table("", (), ())
+        # Since which table a rollout has its odds; what is not here, since the first.
+        self._first = ""
+        self._since: dict[str, str] = {}
         self._remembered_s = 0
         self.decided: dict[tuple[str, str, str], int] = {}
         self._started: dict[Key, int] = {}
@@ -45,30 +55,40 @@ class Ledger:
         versions, names = self.spool.known()
         for version in versions:
             self.rows.know(version, names)
+            names = []
 
     @property
     def rows(self) -> Rows:
         """What engines hand Envoy's access log to."""
         return self._journal.rows
 
-    def begin_version(
-        self, version: str, names: Iterable[tuple[str, str]], decided: Decisions, now_s: float
-    ) -> None:
-        """Take note that a table comes into force, before it does: then no outcome is unknown.
+    def announce(self, table: Table) -> None:
+        """Let outcomes of a table come, before it is in force: then none is unknown. Any thread."""
+        self.rows.begin(table.version, _news(table), table.changed)
+
+    def begin(self, table: Table, decided: Decisions, now_s: float) -> None:
+        """Take note that a table is in force.
 
         `decided` are the decisions up to now, which earlier tables made.
         """
         self.count_started(decided, now_s)
-        self._version, self._names = version, list(names)
-        self.rows.know(version, self._names)
-        self._remember(now_s)
+        if not self._first:
+            self._first, self._remembered_s = table.version, int(now_s)
+        elif table.version != self._table.version:
+            self._since |= dict.fromkeys(table.changed, table.version)
+        self._table = table
+        self.spool.know(table.version, _news(table), int(now_s))
 
     def count_started(self, decided: Decisions, now_s: float) -> None:
-        """Count the decisions since the last call as started in this second, by the last table."""
+        """Count the decisions since the last call as started in this second, by the last table.
+
+        They count for the table since which each rollout has had its odds, as outcomes do.
+        """
         for decision, count in decided.items():
             if more := count - self.decided.get(decision, 0):
                 rollout, variant, reason = decision
-                key = Key(int(now_s), rollout, variant, self._version, reason)
+                since = self._since.get(rollout, self._first)
+                key = Key(int(now_s), rollout, variant, since, reason)
                 self._started[key] = self._started.get(key, 0) + more
         self.decided = dict(decided)
 
@@ -98,10 +118,10 @@ class Ledger:
 
     def _remember(self, now_s: float) -> None:
         self._remembered_s = int(now_s)
-        self.spool.know(self._version, self._names, int(now_s))
+        self.spool.know(self._table.version, self._table.names, int(now_s))
 
     def _tidy(self, now_s: float) -> list[Row]:
-        if self._version and now_s >= self._remembered_s + _REMEMBER_EVERY_S:
+        if self._first and now_s >= self._remembered_s + _REMEMBER_EVERY_S:
             self._remember(now_s)
         if now_s >= self._tidied_s + _TIDY_EVERY_S:
             self._tidied_s = int(now_s)
@@ -127,6 +147,10 @@ def _folded(rows: Rows, half: int) -> list[tuple[Key, Mapping[int, int]]]:
     if not half:
         return []
     return [(Key(*row[:5]), row[5]) for row in rows.fold(half)]
+
+
+def _news(table: Table) -> list[tuple[str, str]]:
+    return [(rollout, variant) for rollout, variant in table.names if rollout in table.changed]
 
 
 def _joined(one: Mapping[Key, int], other: Mapping[Key, int]) -> dict[Key, int]:

@@ -20,6 +20,7 @@ from sidecar.errors import CanaryError
 OPEN_S = 1_200
 # An entry older than a day is refused, so a version older than this is never asked for.
 _VERSIONS_S = 2 * 86_400
+_MOST_VERSIONS = 1 << 16
 MOST_ROWS = 100_000
 # "CNRO"
 _APPLICATION_ID = 0x434E524F
@@ -47,6 +48,9 @@ CREATE TABLE IF NOT EXISTS names (
 """
 _FIND = """SELECT number, counts FROM rows WHERE second = ? AND epoch = ? AND rollout = ?
 AND variant = ? AND version = ? AND segment = ? ORDER BY number LIMIT 1"""
+
+_KNOWN = """SELECT version FROM (SELECT version, since FROM versions ORDER BY since DESC LIMIT ?)
+ORDER BY since"""
 
 
 class SpoolError(CanaryError):
@@ -213,7 +217,7 @@ class Spool:
     def known(self) -> tuple[list[str], list[tuple[str, str]]]:
         """Return the versions and the (rollout, variant) that are remembered."""
         with self._errors():
-            versions = self._db.execute("SELECT version FROM versions ORDER BY since").fetchall()
+            versions = self._db.execute(_KNOWN, (_MOST_VERSIONS,)).fetchall()
             names = self._db.execute("SELECT rollout, variant FROM names").fetchall()
             return [version for (version,) in versions], names
 

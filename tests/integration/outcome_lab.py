@@ -53,7 +53,7 @@ class Source:
 
 async def main(address, folder, message):
     recorder = Recorder(Path(folder), dict, lambda rows: reporter.news())
-    recorder.begin_version("v1", [("chat", "canary")])
+    recorder.begin_version("v1", [("chat", "canary")], {"chat"})
     reporter = Reporter(address, "n1", Source(recorder), Backoff(Random(1)))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(recorder.run())

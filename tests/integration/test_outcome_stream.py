@@ -203,7 +203,7 @@ async def test_rows_reach_the_controller_within_a_moment(tmp_path):
 
     async with Receiving(address, keep) as receiver:
         recorder = Recorder(tmp_path / "state", dict, lambda rows: reporter.news())
-        recorder.begin_version("v1", [("chat", "canary")])
+        recorder.begin_version("v1", [("chat", "canary")], {"chat"})
         reporter = Reporter(address, "n1", _Source(recorder), Backoff(Random(1)))
         running = [asyncio.create_task(part.run()) for part in (recorder, reporter)]
         async with asyncio.timeout(DEADLINE_S):
