@@ -20,14 +20,16 @@ AHEAD_S = 5
 # from a sidecar that was cut off: one that has only one of them waits longer.
 _SETTLED_S, _ONE_ARM_S = 60, 600
 _SWEEP_S = 20
-LATE = "it rose after it had settled: too late for a bet"
+# What a refused block is, in one word.
+IMPOSSIBLE, FUTURE, CLOSED, FELL, LATE = "impossible", "future", "closed", "fell", "late"
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A block that was not taken, and why."""
+    """A block that was not taken, and why: in one word (one of those above), and in a sentence."""
 
     block: Block
+    kind: str
     reason: str
 
 
@@ -66,16 +68,20 @@ class Ledger:
         for block in blocks:
             known = self.get(block.stratum, block.second) if type(block.second) is int else None
             before = known or Block(block.stratum, block.second)
-            reason = _refused(block, before, now_s)
-            if not reason and self._settled(block.stratum, block.second):
-                reason = LATE
-            if not reason and block.second < self.closed_before:
-                reason = f"its second {block.second} is closed already"
-            if reason:
-                refusals.append(Refusal(block, reason))
+            refused = _refused(block, before, now_s) or self._over(block)
+            if refused:
+                refusals.append(Refusal(block, *refused))
             elif known is None or not _same(block, known):
                 updates += self._put(block, known)
         return updates, refusals
+
+    def _over(self, block: Block) -> tuple[str, str] | None:
+        """Say why nothing can come of a block any more; None if it can."""
+        if self._settled(block.stratum, block.second):
+            return LATE, f"its second {block.second} had settled: too late for a bet"
+        if block.second < self.closed_before:
+            return CLOSED, f"its second {block.second} is closed already"
+        return None
 
     def _put(self, block: Block, known: Block | None) -> list[Update]:
         """Keep a block, and count anew those that follow it, for as far as it makes a change."""
@@ -120,8 +126,7 @@ class Ledger:
             settled = [
                 stratum
                 for stratum, block in row.items()
-                if not any(block.opened)
-                and (self._both_came(block) or second < now_s - _ONE_ARM_S)
+                if not any(block.opened) and (self._both_came(block) or second < now_s - _ONE_ARM_S)
             ]
             for stratum in settled:
                 del row[stratum]
@@ -154,17 +159,18 @@ def _over(settled: tuple[int, int], now_s: float) -> bool:
     return first + seconds.bit_length() < now_s - OPEN_S
 
 
-def _refused(block: Block, before: Block, now_s: float) -> str:
+def _refused(block: Block, before: Block, now_s: float) -> tuple[str, str] | None:
+    second = block.second
     if reason := mistake(block):
-        return reason
-    if block.second > now_s + AHEAD_S:
-        return f"its second {block.second} is in the future of {now_s:.0f}: a clock jumped"
-    if block.second < now_s - OPEN_S:
-        return f"its second {block.second} is closed: more than {OPEN_S} s before {now_s:.0f}"
+        return IMPOSSIBLE, reason
+    if second > now_s + AHEAD_S:
+        return FUTURE, f"its second {second} is in the future of {now_s:.0f}: a clock jumped"
+    if second < now_s - OPEN_S:
+        return CLOSED, f"its second {second} is closed: more than {OPEN_S} s before {now_s:.0f}"
     for new, old in zip(_each(block), _each(before), strict=True):
         if new.decided < old.decided or new.errors < old.errors or _fell(new, old):
-            return "its counts fell: a block only rises"
-    return ""
+            return FELL, "its counts fell: a block only rises"
+    return None
 
 
 def _each(block: Block) -> tuple[Counts, Counts, Counts, Counts]:

@@ -21,6 +21,8 @@ class Row(Protocol):
     """A row as the store has it; `counts` are packed as in `analysis.cells`."""
 
     @property
+    def node(self) -> str: ...  # noqa: D102
+    @property
     def epoch(self) -> str: ...  # noqa: D102
     @property
     def number(self) -> int: ...  # noqa: D102

@@ -9,6 +9,7 @@ rollout is said and leaves the rest alone; nothing here holds up a request or a 
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -57,7 +58,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at one launch takes. `thorough`: it is put into words whatever it finds."""
+    """What one look at one launch takes. `thorough`: it is put into words whatever it finds.
+
+    `unjudged` is where it counts what was not taken.
+    """
 
     state: State
     watch: Watch
@@ -65,6 +69,7 @@ class Look:
     shares: Mapping[str, float]
     trip: Trip | None
     thorough: bool
+    unjudged: Counter[tuple[str, str, str]]
 
 
 class Jury:
@@ -97,6 +102,8 @@ class Jury:
         self._trips: dict[str, Trip] = {}
         self._complaints: dict[str, str] = {}
         self._designs = Designs()
+        # By rollout, sidecar and kind, since the start: seconds that were not taken.
+        self.unjudged: Counter[tuple[str, str, str]] = Counter()
         self._written: set[str] = set()
         self._remember_at_s = 0.0
 
@@ -175,6 +182,7 @@ class Jury:
                 self._designs.of(state.name, {row.version for row in news[state.name]}),
                 self._standing_trip(state, watch),
                 thorough,
+                self.unjudged,
             )
             for state, watch in asked
         ]
@@ -304,7 +312,8 @@ def _looked(look: Look, before: Judgement | None, now_s: float) -> Judgement | N
     watch, trip = look.watch, look.trip
     known = watch.harmful
     if look.rows or look.thorough:
-        watch.take(look.rows, look.shares, now_s)
+        refused = watch.take(look.rows, look.shares, now_s)
+        look.unjudged.update({(watch.name, *key): count for key, count in refused.items()})
     # A verdict costs more than a look: between the seconds only harm is put into words.
     if not (look.thorough or trip or (watch.harmful and not known)):
         return None

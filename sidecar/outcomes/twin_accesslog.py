@@ -119,9 +119,7 @@ class TwinRows:
         self._odds.know(version)
         self._names.update(names)
 
-    def begin(
-        self, version: str, names: Iterable[tuple[str, str]], changed: Iterable[str]
-    ) -> None:
+    def begin(self, version: str, names: Iterable[tuple[str, str]], changed: Iterable[str]) -> None:
         """Take note that a table comes into force, and which rollouts have other odds by it."""
         self._odds.begin(version, changed)
         self._names.update(names)
@@ -180,9 +178,7 @@ class TwinRows:
             row[cells.DURATION + bucket] += 1
             row[cells.UNIT_DURATION + bucket] += first
 
-    def _count_unit(
-        self, row: Counter[int], entry: Entry, decision: Decision, since: str
-    ) -> bool:
+    def _count_unit(self, row: Counter[int], entry: Entry, decision: Decision, since: str) -> bool:
         """Count what is counted once per unit; say whether this is the unit's first request."""
         seen, erred = 1, 2
         if decision.unit is None:

@@ -77,9 +77,7 @@ class Rows:
     def know(self, version: str, names: Iterable[tuple[str, str]]) -> None:
         """Let entries name this table version of an earlier life, and these (rollout, variant)."""
 
-    def begin(
-        self, version: str, names: Iterable[tuple[str, str]], changed: Iterable[str]
-    ) -> None:
+    def begin(self, version: str, names: Iterable[tuple[str, str]], changed: Iterable[str]) -> None:
         """Take note that a table comes into force, and which rollouts have other odds by it.
 
         What `changed` does not name goes on in the rows, and with the units, of the table that gave

@@ -30,4 +30,3 @@ def _same(before: Route | None, after: Route) -> bool:
     if before is None or before is after:
         return before is after
     return replace(after, revision=before.revision, limits=before.limits) == before
-

@@ -64,7 +64,7 @@ def test_settled_blocks_are_kept_as_a_bit_and_never_counted_again():
     kept = sum(map(len, judge.ledger.open.values()))
     assert kept < 90
     requests = list(judge.requests)
-    assert {one.reason for one in judge.observe(blocks[:100], 201.0)} == {LATE}
+    assert {one.kind for one in judge.observe(blocks[:100], 201.0)} == {LATE}
     assert judge.requests == requests
 
 
@@ -110,5 +110,8 @@ def test_what_comes_of_a_settled_second_is_refused_and_never_silent():
     for second in range(1, 100):
         judge.observe([Block(STRATUM, second, arm(20), arm(2))], second + 1.0)
     [refusal] = judge.observe([Block(STRATUM, 2, arm(21, 1), arm(2))], 101.0)
-    assert refusal.reason == LATE
+    assert (refusal.kind, refusal.reason) == (
+        LATE,
+        "its second 2 had settled: too late for a bet",
+    )
     assert judge.requests == [20 * 99, 2 * 99]

@@ -201,6 +201,23 @@ async def test_a_memory_that_cannot_be_read_begins_afresh_and_says_so(caplog):
 
 
 @on_a_loop
+async def test_what_could_not_be_judged_is_counted_as_long_as_the_process_lives():
+    bench = Bench("chat")
+    await bench.words()
+    await bench.live("chat", [1])
+    [stable, canary] = second(-2_000)
+    bench.now_s = BEGAN_S - 2_100
+    for one in (stable, canary):
+        one.second = int(BEGAN_S) + 5_000
+    bench.outcomes.add("chat", [stable, canary])
+    await bench.words()
+    assert bench.jury.unjudged == {("chat", "n1", "future"): 1}
+    bench.keeper.end("chat")
+    await bench.words()
+    assert bench.jury.unjudged == {("chat", "n1", "future"): 1}
+
+
+@on_a_loop
 async def test_what_is_over_is_forgotten():
     bench = Bench("chat", "other")
     await bench.words()
