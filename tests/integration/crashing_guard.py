@@ -65,16 +65,19 @@ class Life:
         store = Store(self.root / "db.sqlite")
         outcomes = Outcomes(self.root / "outcomes.sqlite")
         kept = Keeper(store, self.emit, at_once)
-        jury = Jury(kept, outcomes, at_once, lambda words: driver.hear(words), now_s(lambda: at))
-        driver = Driver(kept, jury.judge, no_gate, keeper._now)
+        jury = Jury(kept, outcomes, at_once, self.act, now_s(lambda: at))
+        self.driver = Driver(kept, jury.judge, no_gate, keeper._now)
         await kept.adopt(documents.scan(self.root / "rollouts"))
         while kept.states["chat"].progress.phase not in OVER:
             note(self.root / "ticks", ".")
             at += 1
             self.receive(outcomes, at)
-            await driver.tick(keeper._now(), float(at * TICK_S))
+            await self.driver.tick(keeper._now(), float(at * TICK_S))
         store.close()
         outcomes.close()
+
+    async def act(self, words) -> None:
+        await self.driver.hear(words)
 
     def receive(self, outcomes: Outcomes, at: int) -> None:
         """Take what the sidecar was not told to be on disk, and tell it."""
