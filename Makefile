@@ -27,7 +27,7 @@ demo: build  ## watch a real Envoy move users with no restart, and bad versions 
 	@$(PY) -m bench.demo $(if $(KEEP),--keep)
 
 test: build  ## run the tests, against a real Envoy (T="-k name" narrows)
-	@$(PY) -m pytest $(T)
+	@$(PY) -m pytest --numprocesses 2 --dist loadgroup $(T)
 
 h2spec: build  ## HTTP/2's own test cases (h2spec, fetched by Go) against the native engine
 	@command -v build/go/bin/h2spec >/dev/null || GOPATH="$(CURDIR)/build/go" GOFLAGS=-modcacherw \

@@ -102,7 +102,7 @@ LIBRARIES = [("re2", "libre2-dev"), ("libcrypto", "libssl-dev")]
 # What the transport adds to the core; whatever else stands in native/ is the core.
 TRANSPORT = [
     *["als", "buf", "call", "conn", "edition", "extproc", "health", "mem", "ring", "sampling"],
-    *["server", "worker"],
+    *["server", "span", "worker"],
 ]
 
 

@@ -244,7 +244,7 @@ def _lines(events: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _table(rows: Sequence[tuple[Version, Took]]) -> str:
-    head = f"{'from the first bad answer':44}" + "".join(f"{v.culprit:>14}" for v, _ in rows)
+    head = f"{'from the first bad answer':44}" + "".join(f"{v.culprit:>18}" for v, _ in rows)
     figures: list[tuple[str, Callable[[Took], str]]] = [
         ("to the decision", lambda t: f"{t.decision_s:.2f} s"),
         ("to the last request on the candidate", lambda t: f"{t.last_s:.2f} s"),
@@ -255,5 +255,5 @@ def _table(rows: Sequence[tuple[Version, Took]]) -> str:
         ("users who met a bad answer", lambda t: f"{t.hurt:,}"),
     ]
     return "\n".join(
-        [head, *(f"{name:44}" + "".join(f"{say(t):>14}" for _, t in rows) for name, say in figures)]
+        [head, *(f"{name:44}" + "".join(f"{say(t):>18}" for _, t in rows) for name, say in figures)]
     )

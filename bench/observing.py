@@ -1,10 +1,14 @@
 """What watching costs: CPU of one ext_proc exchange in the sidecar, by what is watched.
 
-    python -m bench.observing [--engine native] [--exchanges 30000] [--rate 0] [--rounds 5]
+    python -m bench.observing [--engine native] [--exchanges 200000] [--rate 0] [--rounds 5]
 
 The same `canary up` several times over, each asked by h2load over its own Unix socket, in
-interleaved rounds; CPU is the kernel's, all threads included (export too). `off, again` is `off`
-under another name: what it shows is noise. A second table times the parts by themselves.
+interleaved rounds; CPU is the kernel's, all threads included (export too). Metrics are scraped once
+a second while it lasts. `aside` is the part of it that was used by other threads than the native
+engine's own: who collects, encodes and exports. `spans` is how many came to the collector for every
+exchange: what was dropped cost nothing, and a row that drops says less than it seems to. `of off` is
+the median of the rounds' own ratios, with the quarter below and the quarter above; `off, again` is
+`off` under another name: what it shows is noise. A second table times the parts by themselves.
 """
 
 import argparse
@@ -13,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import timeit
 from bisect import bisect_left
@@ -28,6 +33,7 @@ from urllib.request import urlopen
 import grpc
 from envoy_data_plane.envoy.config.core import v3 as core
 from envoy_data_plane.envoy.service.ext_proc import v3 as ext_proc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
@@ -42,6 +48,7 @@ from sidecar.telemetry.tracing import Tracing
 AT_ONCE = 16
 # What was sampled has been exported by then.
 EXPORTED_S = 0.5
+SCRAPED_EVERY_S = 1.0
 REPEATS = 20_000
 NOT_SAMPLED, SAMPLED = "00", "01"
 
@@ -57,6 +64,8 @@ class Row:
     port: int = 0
     child: Child | None = None
     us: list[float] = field(default_factory=list)
+    aside_us: list[float] = field(default_factory=list)
+    spans: list[float] = field(default_factory=list)
 
 
 ROWS: tuple[tuple[str, float | None, bool], ...] = (
@@ -70,22 +79,42 @@ ROWS: tuple[tuple[str, float | None, bool], ...] = (
 )
 
 
-class _Anything(grpc.GenericRpcHandler):
-    """A collector: says yes to whatever it is sent."""
+class Collector(grpc.GenericRpcHandler):
+    """Says yes to whatever it is sent, and keeps it: it is read when nobody is measured."""
+
+    def __init__(self) -> None:
+        self._kept: list[bytes] = []
+        self.port = 0
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         del handler_call_details
-        return grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"")
+        return grpc.unary_unary_rpc_method_handler(self._take)
+
+    def _take(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        del context
+        self._kept.append(request)
+        return b""
+
+    def spans(self) -> int:
+        """Return how many came since the last time."""
+        kept, self._kept = self._kept, []
+        return sum(
+            len(scope.spans)
+            for request in map(ExportTraceServiceRequest.FromString, kept)
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+        )
 
 
 @contextmanager
-def collector() -> Iterator[int]:
-    """Serve OTLP; gives the port."""
-    server = grpc.server(ThreadPoolExecutor(4), handlers=[_Anything()])
-    port = server.add_insecure_port("127.0.0.1:0")
+def collector() -> Iterator[Collector]:
+    """Serve OTLP."""
+    one = Collector()
+    server = grpc.server(ThreadPoolExecutor(4), handlers=[one])
+    one.port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        yield port
+        yield one
     finally:
         server.stop(0).wait()
 
@@ -132,15 +161,53 @@ def ask(row: Row, exchanges: int, rate: int) -> None:
         raise SystemExit(f"{row.name}: not every exchange succeeded\n{said}")
 
 
-def measure(row: Row, exchanges: int, rate: int) -> None:
-    """Add one round to the row; whoever has metrics is scraped once in it."""
+@contextmanager
+def scraped(port: int) -> Iterator[None]:
+    """Scrape whoever has metrics there while this lasts."""
+    over = threading.Event()
+
+    def scrape() -> None:
+        while not over.wait(SCRAPED_EVERY_S):
+            urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read()
+
+    thread = threading.Thread(target=scrape)
+    if port:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if port:
+            thread.join()
+
+
+def measure(row: Row, exchanges: int, rate: int, collected: Collector) -> None:
+    """Add one round to the row."""
     assert row.child
-    before = usage([row.child.pid])
-    ask(row, exchanges, rate)
-    if row.port:
-        urlopen(f"http://127.0.0.1:{row.port}/metrics", timeout=10).read()
-    time.sleep(EXPORTED_S)
-    row.us.append((usage([row.child.pid]) - before).cpu_ns / 1e3 / exchanges)
+    collected.spans()
+    pid = row.child.pid
+    before, engine_ns = usage([pid]), _engine_ns(pid)
+    with scraped(row.port):
+        ask(row, exchanges, rate)
+        time.sleep(EXPORTED_S)
+    used_ns, engine_ns = (usage([pid]) - before).cpu_ns, _engine_ns(pid) - engine_ns
+    row.us.append(used_ns / 1e3 / exchanges)
+    row.aside_us.append((used_ns - engine_ns) / 1e3 / exchanges)
+    row.spans.append(collected.spans() / exchanges)
+
+
+def show(rows: list[Row]) -> None:
+    """Print the first table. Ratios are round by round: what slowed a whole round down cancels."""
+    heads = ("median", "aside", "added", "of off", "low", "high", "spans")
+    print(f"{'CPU per exchange, µs':32}" + "".join(f"{head:>8}" for head in heads))
+    for row in rows:
+        pairs = list(zip(row.us, rows[0].us, strict=True))
+        added, ratios = median(us - off for us, off in pairs), sorted(us / off for us, off in pairs)
+        low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
+        figures = (median(row.us), median(row.aside_us), added, median(ratios), low, high)
+        print(
+            f"{row.name:32}" + "".join(f"{x:8.2f}" for x in figures) + f"{median(row.spans):8.3f}"
+        )
 
 
 def parts() -> dict[str, Callable[[], object]]:
@@ -179,6 +246,13 @@ def show_parts() -> None:
         print(f"{name:32}{least * 1e6:8.2f}")
 
 
+def _engine_ns(pid: int) -> int:
+    """Return the CPU time of the native engine's threads so far; 0 where another engine answers."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    own = (one for one in threads if (one / "comm").read_text() == "canary-native\n")
+    return sum(int((one / "schedstat").read_text().split()[0]) for one in own)
+
+
 def _message(number: int) -> bytes:
     headers = {":path": "/", ":authority": "localhost", "x-user-id": f"user-{number}"}
     values = [core.HeaderValue(key=k, raw_value=v.encode()) for k, v in headers.items()]
@@ -195,26 +269,23 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--engine", default="native")
-    parser.add_argument("--exchanges", type=int, default=30_000, help="per row and round")
+    parser.add_argument("--exchanges", type=int, default=200_000, help="per row and round")
     parser.add_argument("--rate", type=int, default=0, help="a second; 0: as fast as it goes")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     rows = [Row(*row) for row in ROWS]
     with ExitStack() as ends, tempfile.TemporaryDirectory(prefix="cn") as folder:
-        collected_at = ends.enter_context(collector())
+        collected = ends.enter_context(collector())
         for number, row in enumerate(rows):
-            ends.callback(start(row, Path(folder) / str(number), collected_at, options.engine).stop)
+            work = Path(folder) / str(number)
+            ends.callback(start(row, work, collected.port, options.engine).stop)
         for row in rows:
             ask(row, options.exchanges // 4, options.rate)
         for _ in range(options.rounds):
             for row in random.sample(rows, len(rows)):
-                measure(row, options.exchanges, options.rate)
+                measure(row, options.exchanges, options.rate, collected)
         ends.close()
-    print(f"{'CPU per exchange, µs':32}{'median':>8}{'least':>8}{'most':>8}{'added':>8}")
-    for row in rows:
-        # Round by round: what slowed a whole round down cancels.
-        added = median(us - off for us, off in zip(row.us, rows[0].us, strict=True))
-        print(f"{row.name:32}{median(row.us):8.2f}{min(row.us):8.2f}{max(row.us):8.2f}{added:8.2f}")
+    show(rows)
     show_parts()
     return 0
 

@@ -26,10 +26,36 @@ cdef extern from "sc_answer.h" nogil:
     ctypedef struct sc_split:
         pass
 
+    ctypedef struct sc_source:
+        int kind
+        sc_str name
+
+    ctypedef struct sc_input:
+        int kind
+        uint8_t n_names
+        const sc_str *names
+
+    ctypedef struct sc_inputs:
+        sc_input *inputs
+        uint32_t count
+
+    ctypedef struct sc_parts:
+        sc_inputs inputs
+
+    ctypedef struct sc_test:
+        uint32_t input
+
+    ctypedef struct sc_rules:
+        const sc_test *tests
+        uint32_t n_tests
+
     ctypedef struct sc_rollout:
         sc_str name
+        const sc_source *sources
         const sc_variant *variants
         sc_split split
+        sc_rules rules
+        uint8_t n_sources
         uint8_t n_variants
 
     ctypedef struct sc_decision:
@@ -41,6 +67,17 @@ cdef extern from "sc_answer.h" nogil:
 
     ctypedef struct sc_table:
         pass
+
+    ctypedef struct sc_span:
+        uint32_t at
+        const uint8_t *begin
+        const uint8_t *end
+
+    ctypedef struct sc_table_sizes:
+        uint32_t rollouts
+        uint32_t hosts
+        uint32_t sources
+        uint32_t variants
 
     ctypedef enum sc_message_kind:
         SC_MESSAGE_REQUEST_HEADERS
@@ -66,7 +103,11 @@ cdef extern from "sc_answer.h" nogil:
     void sc_table_del(sc_table *table)
     sc_str sc_table_version(const sc_table *table)
     uint32_t sc_table_len(const sc_table *table)
+    sc_span sc_table_span(const sc_table *table, sc_str name)
+    sc_str sc_table_body(const sc_table *table)
+    sc_table_sizes sc_table_announced(const sc_table *table)
     const sc_rollout *sc_table_rollout(const sc_table *table, uint32_t at)
+    const sc_parts *sc_table_parts(const sc_table *table)
     uint8_t sc_decide_slot(
         const sc_rollout *rollout, const sc_split *split, uint64_t position, uint64_t second)
     int sc_request_parse(sc_request *request, sc_str message)
@@ -86,6 +127,22 @@ cdef extern from "sc_answer.h" nogil:
 
 cdef extern from "sc_hash.h" nogil:
     sc_digest sc_hash(const sc_str *parts, size_t n_parts)
+
+
+cdef extern from "sc_logs.h" nogil:
+    enum:
+        SC_MAX_LOGS
+        SC_MAX_LOG_NAME
+
+    ctypedef struct sc_log:
+        pass
+
+    ctypedef struct sc_logs:
+        sc_log *logs
+
+    sc_log *sc_logs_open(sc_logs *logs, sc_str message)
+    void sc_logs_close(sc_logs *logs, sc_log *log)
+    size_t sc_logs_name(sc_logs *logs, size_t at, uint8_t *into)
 
 
 cdef extern from "sc_rows.h" nogil:
@@ -115,6 +172,7 @@ cdef extern from "sc_rows.h" nogil:
     int sc_rows_change_odds(sc_rows *rows, sc_str rollout, sc_str version)
     int sc_rows_know_variant(sc_rows *rows, sc_str rollout, sc_str variant)
     void sc_rows_take(sc_rows *rows, sc_str message, uint64_t now_us)
+    sc_logs *sc_rows_logs(sc_rows *rows)
     uint64_t sc_rows_counted(sc_rows *rows, sc_rows_count count)
     uint64_t sc_rows_turn(sc_rows *rows)
     int sc_rows_fold(sc_rows *rows, uint64_t number, size_t *at, const sc_row **out)
@@ -153,6 +211,21 @@ def hash128(*parts: bytes) -> tuple[int, int]:
     return digest.low, digest.high
 
 
+# By sc_input_kind, of which sc_source_kind is the beginning.
+_KINDS = (
+    "", "header", "cookie", "query", "client_address", "path", "host", "metadata", "attribute",
+)
+
+
+cdef tuple input_of(const sc_input *one):
+    cdef size_t i
+    return _KINDS[one.kind], tuple([copy(one.names[i]).decode() for i in range(one.n_names)])
+
+
+cdef tuple source_of(const sc_source *one):
+    return _KINDS[one.kind], (copy(one.name).decode(),) if one.name.len > 0 else ()
+
+
 cdef class Table:
     """An immutable routing table. ValueError says why bytes are refused."""
 
@@ -179,6 +252,40 @@ cdef class Table:
 
     def capsule(self) -> object:
         return PyCapsule_New(<void *>self.table, b"sc_table", NULL)
+
+    @property
+    def announced(self) -> tuple[int, int, int, int]:
+        cdef sc_table_sizes sizes = sc_table_announced(self.table)
+        return sizes.rollouts, sizes.hosts, sizes.sources, sizes.variants
+
+    def span(self, str name not None) -> tuple[int, int, int]:
+        cdef bytes utf8 = name.encode()
+        cdef sc_span span = sc_table_span(self.table, view(utf8))
+        cdef const uint8_t *body = sc_table_body(self.table).data
+        return span.at, span.begin - body, span.end - body
+
+    def body(self, size_t begin, size_t end) -> bytes:
+        cdef sc_str body = sc_table_body(self.table)
+        if not begin <= end <= body.len:
+            raise IndexError(end)
+        return copy(sc_str(body.data + begin, end - begin))
+
+    @property
+    def body_len(self) -> int:
+        return sc_table_body(self.table).len
+
+    def variants(self, among=None):
+        cdef const sc_rollout *rollout
+        cdef uint32_t at
+        cdef unsigned slot
+        spans = [self.span(name) for name in among or ()]
+        there = [at for at, begin, end in spans if begin < end]
+        for place in range(sc_table_len(self.table)) if among is None else there:
+            at = place
+            rollout = sc_table_rollout(self.table, at)
+            name = copy(rollout.name).decode()
+            for slot in range(rollout.n_variants):
+                yield name, copy(rollout.variants[slot].name).decode()
 
     def answer(self, bytes message not None, int64_t now_s=NEVER) -> bytes:
         cdef sc_str out
@@ -252,6 +359,26 @@ cdef class Table:
             copy(rollout.variants[slot].name).decode(),
             copy(sc_reason_name(rollout, reason)).decode(),
         )
+
+    def looks(self) -> dict[tuple[str, tuple[str, ...]], tuple[str, int]]:
+        cdef const sc_inputs *inputs = &sc_table_parts(self.table).inputs
+        cdef const sc_rollout *rollout
+        cdef uint32_t at
+        cdef uint32_t i
+        named = [input_of(&inputs.inputs[i]) for i in range(inputs.count)]
+        first, count = {}, {}
+        for at in range(sc_table_len(self.table)):
+            rollout = sc_table_rollout(self.table, at)
+            asked = {source_of(&rollout.sources[i]) for i in range(rollout.n_sources)}
+            for i in range(rollout.rules.n_tests):
+                asked.add(named[rollout.rules.tests[i].input])
+            for one in asked:
+                first.setdefault(one, at)
+                count[one] = count.get(one, 0) + 1
+        return {
+            one: (copy(sc_table_rollout(self.table, first[one]).name).decode(), count[one])
+            for one in sorted(first)
+        }
 
     def tally(self) -> dict[tuple[str, str, str], int]:
         counted = {}
@@ -328,6 +455,29 @@ cdef class Rows:
         cdef sc_str bytes_of = view(message)
         with nogil:
             sc_rows_take(self.rows, bytes_of, now_us)
+
+    def log_opened(self, bytes message not None) -> int:
+        cdef sc_logs *logs = sc_rows_logs(self.rows)
+        cdef sc_log *log = sc_logs_open(logs, view(message))
+        return log - &logs.logs[0] if log != NULL else -1
+
+    def log_closed(self, int log) -> None:
+        if not -1 <= log < SC_MAX_LOGS:
+            raise IndexError(log)
+        cdef sc_logs *logs = sc_rows_logs(self.rows)
+        sc_logs_close(logs, NULL if log < 0 else &logs.logs[log])
+
+    def log_names(self) -> list[str]:
+        cdef uint8_t name[SC_MAX_LOG_NAME]
+        cdef sc_logs *logs = sc_rows_logs(self.rows)
+        cdef size_t at
+        cdef size_t size
+        names = []
+        for at in range(SC_MAX_LOGS):
+            size = sc_logs_name(logs, at, name)
+            if size > 0:
+                names.append(name[:size].decode("utf-8", "replace"))
+        return sorted(names)
 
     def counts(self) -> dict[str, int]:
         return {

@@ -6,7 +6,7 @@
  */
 #include "sc_answer.h"
 
-#include <stdlib.h>
+#include "sc_lines.h"
 
 enum { OVERWRITE_IF_EXISTS_OR_ADD = 2 };
 
@@ -23,7 +23,7 @@ typedef struct {
 static bool room_for(writer *w, size_t len)
 {
   sc_scratch *s = w->scratch;
-  if (w->failed || w->at >= len) return !w->failed;
+  if (w->failed) return false;
   size_t used = s->buffer_cap - w->at;
   size_t cap = s->buffer_cap ? s->buffer_cap : 1024;
   while (cap - used < len) cap *= 2;
@@ -40,14 +40,14 @@ static bool room_for(writer *w, size_t len)
   return true;
 }
 
-static void put(writer *w, sc_str bytes)
+static inline void put(writer *w, sc_str bytes)
 {
-  if (bytes.len == 0 || !room_for(w, bytes.len)) return;
+  if (bytes.len == 0 || (w->at < bytes.len && !room_for(w, bytes.len))) return;
   w->at -= bytes.len;
   memcpy(w->scratch->buffer + w->at, bytes.data, bytes.len);
 }
 
-static void put_varint(writer *w, uint64_t x)
+static void put_long_varint(writer *w, uint64_t x)
 {
   uint8_t bytes[10];
   size_t len = 0;
@@ -57,6 +57,15 @@ static void put_varint(writer *w, uint64_t x)
   } while (x > 0);
   bytes[len - 1] &= 0x7f;
   put(w, (sc_str){bytes, len});
+}
+
+/* Nearly every tag and length is one byte. */
+static inline void put_varint(writer *w, uint64_t x)
+{
+  if (x < 0x80 && w->at > 0)
+    w->scratch->buffer[--w->at] = (uint8_t)x;
+  else
+    put_long_varint(w, x);
 }
 
 static void put_scalar(writer *w, uint32_t number, uint64_t x)
@@ -302,7 +311,7 @@ int sc_answer(const sc_table *table, sc_str message, int64_t now_s, sc_scratch *
 
 int sc_scratch_init(sc_scratch *s, const sc_table *table)
 {
-  s->tally = calloc((size_t)sc_table_tallies(table) + 1, sizeof *s->tally);
+  s->tally = sc_lines_new(((size_t)sc_table_tallies(table) + 1) * sizeof *s->tally);
   return s->tally ? sc_findings_init(&s->findings, &sc_table_parts(table)->inputs) : SC_ERR_NOMEM;
 }
 

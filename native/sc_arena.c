@@ -23,7 +23,8 @@ static bool add_block(sc_arena *arena, size_t size)
 
 void *sc_arena_get(sc_arena *arena, size_t count, size_t size)
 {
-  if (count == 0) count = 1;
+  static _Alignas(ALIGN) uint8_t nothing[ALIGN];
+  if (count == 0) return nothing;
   if (size > (SIZE_MAX - ALIGN) / count) return NULL;
   size_t bytes = (count * size + ALIGN - 1) / ALIGN * ALIGN;
   if (bytes > arena->left && !add_block(arena, bytes > BLOCK ? bytes : BLOCK)) return NULL;

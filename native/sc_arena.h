@@ -13,7 +13,8 @@ typedef struct {
   size_t left;
 } sc_arena;
 
-/* Zeroed memory for `count` things of `size` bytes, aligned for any of them; NULL: there is none. */
+/* Zeroed memory for `count` things of `size` bytes, aligned for any of them; NULL: there is none. Of no
+ * things there is a place that takes no memory. */
 void *sc_arena_get(sc_arena *arena, size_t count, size_t size);
 void sc_arena_free(sc_arena *arena);
 

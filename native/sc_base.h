@@ -34,22 +34,30 @@ typedef struct {
 
 #define SC_LITERAL(text) ((sc_str){(const uint8_t *)(text), sizeof(text) - 1})
 
-/* Names are short, and a call of memcmp costs more than comparing them: up to 16 bytes are two words, which
+static inline uint64_t sc_load64(const uint8_t *p)
+{
+  uint64_t x;
+  memcpy(&x, p, sizeof x);
+  return x;
+}
+
+static inline uint32_t sc_load32(const uint8_t *p)
+{
+  uint32_t x;
+  memcpy(&x, p, sizeof x);
+  return x;
+}
+
+/* Names are short, and a call of memcmp costs more than comparing them: 4 to 16 bytes are two words, which
  * may overlap. */
 static inline bool sc_bytes_eq(const uint8_t *a, const uint8_t *b, size_t n)
 {
-  uint64_t a8, b8, a_end, b_end;
-  if (n < 8) {
-    for (size_t i = 0; i < n; i++)
-      if (a[i] != b[i]) return false;
-    return true;
-  }
   if (n > 16) return memcmp(a, b, n) == 0;
-  memcpy(&a8, a, 8);
-  memcpy(&b8, b, 8);
-  memcpy(&a_end, a + n - 8, 8);
-  memcpy(&b_end, b + n - 8, 8);
-  return a8 == b8 && a_end == b_end;
+  if (n >= 8) return sc_load64(a) == sc_load64(b) && sc_load64(a + n - 8) == sc_load64(b + n - 8);
+  if (n >= 4) return sc_load32(a) == sc_load32(b) && sc_load32(a + n - 4) == sc_load32(b + n - 4);
+  for (size_t i = 0; i < n; i++)
+    if (a[i] != b[i]) return false;
+  return true;
 }
 
 static inline bool sc_str_eq(sc_str a, sc_str b) { return a.len == b.len && sc_bytes_eq(a.data, b.data, a.len); }

@@ -59,6 +59,7 @@ void sc_call_del(sc_call *call)
 {
   sc_conn *conn = call->conn;
   call->gone = true;
+  if (conn->heard == call) conn->heard = NULL;
   if (call->method && call->method->closed) call->method->closed(call->method->context, call);
   *(call->previous ? &call->previous->next : &conn->calls) = call->next;
   if (call->next) call->next->previous = call->previous;
@@ -113,6 +114,14 @@ static size_t status_fields(const sc_call *call, nghttp2_nv out[2], uint8_t numb
   return out[1].valuelen > 0 ? 2 : 1;
 }
 
+static int say_status(nghttp2_session *session, int32_t id, const sc_call *call)
+{
+  nghttp2_nv fields[2];
+  uint8_t number[2];
+  size_t n = status_fields(call, fields, number);
+  return nghttp2_submit_trailer(session, id, fields, n);
+}
+
 static ssize_t read_reply(nghttp2_session *session, int32_t id, uint8_t *into, size_t room,
                           uint32_t *flags, nghttp2_data_source *source, void *user_data)
 {
@@ -128,16 +137,11 @@ static ssize_t read_reply(nghttp2_session *session, int32_t id, uint8_t *into, s
     call->conn->unsent -= count;
     call->conn->sent += count;
   }
-  if (call->ending && sc_buf_size(&call->out) == 0) {
-    nghttp2_nv fields[2];
-    uint8_t number[2];
-    size_t n = status_fields(call, fields, number);
-    *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
-    if (nghttp2_submit_trailer(session, id, fields, n) != 0) return NGHTTP2_ERR_CALLBACK_FAILURE;
-  } else if (count == 0) {
-    return NGHTTP2_ERR_DEFERRED;
-  }
-  return (ssize_t)count;
+  if (sc_buf_size(&call->out) > 0) return (ssize_t)count;
+  /* Not to be asked again until there is more. */
+  *flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
+  call->reading = false;
+  return call->ending && say_status(session, id, call) != 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : (ssize_t)count;
 }
 
 static int check(sc_conn *conn, int rv)
@@ -147,18 +151,17 @@ static int check(sc_conn *conn, int rv)
   return SC_ERR_NOMEM;
 }
 
-/* Sees to it that read_reply() is called. */
+/* Sees to it that what there is to say is said, by read_reply() or at once. */
 static int respond(sc_call *call)
 {
   sc_conn *conn = call->conn;
-  if (call->responding) {
-    /* Not deferred, or already told: both are fine. */
-    int rv = nghttp2_session_resume_data(conn->session, call->id);
-    return check(conn, rv == NGHTTP2_ERR_INVALID_ARGUMENT ? 0 : rv);
-  }
-  call->responding = true;
   nghttp2_data_provider provider = {.source.ptr = call, .read_callback = read_reply};
-  return check(conn, nghttp2_submit_response(conn->session, call->id, ok_headers, N_OK_HEADERS, &provider));
+  bool first = !call->responding;
+  if (call->reading) return 0;
+  if (!first && sc_buf_size(&call->out) == 0) return check(conn, say_status(conn->session, call->id, call));
+  call->reading = call->responding = true;
+  return check(conn, first ? nghttp2_submit_response(conn->session, call->id, ok_headers, N_OK_HEADERS, &provider)
+                           : nghttp2_submit_data(conn->session, NGHTTP2_FLAG_NONE, call->id, &provider));
 }
 
 int sc_call_reply(sc_call *call, sc_str message)

@@ -13,6 +13,7 @@ static const uint64_t token_ns = UINT64_C(1000000000) / SC_CONN_RESETS_PER_S;
 static int begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data)
 {
   sc_conn *conn = user_data;
+  conn->heard = NULL;
   if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
   if (sc_conn_is_greedy(conn)) {
     sc_count(&conn->counts->refused, 1);
@@ -22,6 +23,7 @@ static int begin_headers(nghttp2_session *session, const nghttp2_frame *frame, v
   if (!call) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
   sc_count(&conn->counts->calls, 1);
   nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call);
+  conn->heard = call;
   return 0;
 }
 
@@ -52,10 +54,10 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                      size_t name_len, const uint8_t *value_at, size_t value_len, uint8_t flags,
                      void *user_data)
 {
-  (void)flags;
-  sc_conn *conn = user_data;
-  sc_call *call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-  if (!call || frame->headers.cat != NGHTTP2_HCAT_REQUEST) return 0;
+  (void)session, (void)frame, (void)flags;
+  const sc_conn *conn = user_data;
+  sc_call *call = conn->heard; /* a header block is not interrupted (RFC 9113 4.3) */
+  if (!call) return 0;
   sc_str name = {name_at, name_len}, value = {value_at, value_len};
   call->header_bytes += name_len + value_len + 32;
   int rv = 0;

@@ -21,6 +21,7 @@ struct sc_call {
   bool posted, grpc, compressed_calls; /* what its headers said */
   bool half_closed;                    /* by the peer */
   bool responding, replied, ending, gone;
+  bool reading; /* nghttp2 will ask for what there is to say */
 };
 
 struct sc_conn {
@@ -29,6 +30,7 @@ struct sc_conn {
   const sc_conn_options *options;
   sc_conn_counts *counts;
   sc_call *calls, *spare;
+  sc_call *heard; /* whose headers are coming in, or NULL */
   size_t n_calls, n_spare;
   size_t held, unsent; /* all that calls hold; the replies among it */
   uint64_t sent;       /* bytes of replies */

@@ -178,9 +178,8 @@ static uint32_t draw(const state *s)
   const sc_asked *asked = s->asked;
   if (rules->layer && s->unit.len == 0) return SC_REASON_NO_UNIT;
   if (rules->layer && !within(rules->layer, s->unit)) return SC_REASON_LAYER;
-  for (uint32_t i = 0; i < rules->n_segments; i++)
-    if (sc_holds(&rules->segments[i].when, asked->parts, asked->request, asked->findings))
-      return draw_segment(s, i);
+  uint32_t segment = sc_first_segment(rules, asked->parts, asked->request, asked->findings);
+  if (segment > 0) return draw_segment(s, segment - 1);
   if (s->unit.len == 0) return SC_REASON_NO_UNIT;
   s->out->slot = sc_decide_slot(s->rollout, &s->rollout->split, s->digest.low, s->digest.high);
   return SC_REASON_WEIGHT;

@@ -1,6 +1,6 @@
 #include "sc_edition.h"
 
-#include <stdlib.h>
+#include "sc_lines.h"
 
 int sc_edition_new(sc_edition **out, const sc_table *table, uint64_t number, size_t n_threads)
 {
@@ -8,7 +8,8 @@ int sc_edition_new(sc_edition **out, const sc_table *table, uint64_t number, siz
   if (!edition) return SC_ERR_NOMEM;
   *edition = (sc_edition){.table = table, .number = number, .n_threads = n_threads};
   for (size_t i = 0; i < n_threads; i++) {
-    int rv = sc_scratch_init(&edition->scratches[i], table);
+    sc_scratch *scratch = edition->scratches[i] = sc_lines_new(sizeof *scratch);
+    int rv = scratch ? sc_scratch_init(scratch, table) : SC_ERR_NOMEM;
     if (rv < 0) {
       sc_edition_del(edition);
       return rv;
@@ -21,7 +22,10 @@ int sc_edition_new(sc_edition **out, const sc_table *table, uint64_t number, siz
 void sc_edition_del(sc_edition *edition)
 {
   if (!edition) return;
-  for (size_t i = 0; i < edition->n_threads; i++) sc_scratch_free(&edition->scratches[i]);
+  for (size_t i = 0; i < edition->n_threads; i++) {
+    if (edition->scratches[i]) sc_scratch_free(edition->scratches[i]);
+    free(edition->scratches[i]);
+  }
   free(edition);
 }
 

@@ -17,7 +17,7 @@ typedef struct {
   const sc_table *table; /* not owned */
   uint64_t number;       /* 1, 2, 3, ... as they come into force */
   size_t n_threads;
-  sc_scratch scratches[];
+  sc_scratch *scratches[]; /* by thread */
 } sc_edition;
 
 int sc_edition_new(sc_edition **out, const sc_table *table, uint64_t number, size_t n_threads);

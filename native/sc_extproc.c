@@ -1,6 +1,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "sc_extproc.h"
 
+#include <sys/eventfd.h>
 #include <time.h>
 
 #define US(x) UINT64_C(x) * 1000
@@ -42,13 +43,22 @@ static void write_sample(sc_sample *sample, const sc_edition *edition, const sc_
   sample->second = d->second;
 }
 
+/* Printable ASCII, as https://www.w3.org/TR/trace-context-1/#value has it: an OTLP string that is not UTF-8 would have a
+ * collector refuse the whole batch. */
+static bool is_tracestate(sc_str text)
+{
+  for (size_t i = 0; i < text.len; i++)
+    if (text.data[i] < 0x20 || text.data[i] > 0x7e) return false;
+  return text.len <= SC_MAX_TRACESTATE;
+}
+
 static void sample(sc_extproc *x, sc_call *call, const sc_edition *edition, const sc_scratch *scratch, uint64_t took_ns)
 {
   sc_span_context span;
   if (scratch->request.kind != SC_MESSAGE_REQUEST_HEADERS) return;
   if (!sc_sampling_decide(&x->sampling, sc_call_traceparent(call), &x->random, &span)) return;
   sc_str state = sc_call_tracestate(call);
-  if (span.parent == 0 || state.len > SC_MAX_TRACESTATE) state.len = 0;
+  if (span.parent == 0 || !is_tracestate(state)) state.len = 0;
   uint64_t end_ns = now_ns(CLOCK_REALTIME);
   for (size_t i = 0; i < scratch->n_decisions; i++) {
     sc_sample *slot = sc_ring_claim(x->ring);
@@ -59,9 +69,10 @@ static void sample(sc_extproc *x, sc_call *call, const sc_edition *edition, cons
     slot->trace_high = span.trace_high;
     slot->trace_low = span.trace_low;
     slot->parent = span.parent;
+    slot->span = sc_sampling_draw(&x->random);
     slot->tracestate_len = (uint8_t)state.len;
     if (state.len > 0) memcpy(slot->tracestate, state.data, state.len);
-    sc_ring_commit(x->ring);
+    if (sc_ring_commit(x->ring) && x->alarm > 0) (void)eventfd_write(x->alarm, 1); /* full means that it is heard anyway */
   }
 }
 
@@ -80,7 +91,7 @@ static void observe(sc_extproc *x, sc_call *call, const sc_edition *edition, con
 
 static sc_status answer(sc_extproc *x, sc_call *call, sc_edition *edition, sc_str message)
 {
-  sc_scratch *scratch = &edition->scratches[x->reader];
+  sc_scratch *scratch = edition->scratches[x->reader];
   sc_str out;
   int rv = sc_answer(edition->table, message, now_s(), scratch, &out);
   if (rv == SC_ERR_MALFORMED) {

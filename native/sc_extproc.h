@@ -24,6 +24,7 @@ typedef struct {
   size_t reader;       /* this thread's number, for the shelf and the edition's scratches */
   sc_sampling sampling;
   sc_ring *ring;       /* NULL where nothing is sampled */
+  int alarm;           /* an eventfd that is written to when the ring is half full; 0: nobody listens */
   uint64_t random;
   sc_extproc_counts counts;
 } sc_extproc;

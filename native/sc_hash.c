@@ -5,11 +5,26 @@
 
 static uint64_t rotl(uint64_t x, unsigned bits) { return (x << bits) | (x >> (64 - bits)); }
 
+/* At most 16 bytes, which a call of memcpy costs more than: two words that may overlap. */
+static void copy(uint8_t *to, const uint8_t *from, size_t n)
+{
+  if (n >= 8) {
+    uint64_t front = sc_load64(from), back = sc_load64(from + n - 8);
+    memcpy(to, &front, 8);
+    memcpy(to + n - 8, &back, 8);
+  } else if (n >= 4) {
+    uint32_t front = sc_load32(from), back = sc_load32(from + n - 4);
+    memcpy(to, &front, 4);
+    memcpy(to + n - 4, &back, 4);
+  } else {
+    for (size_t i = 0; i < n; i++) to[i] = from[i];
+  }
+}
+
 static uint64_t load_le(const uint8_t *p)
 {
-  uint64_t x = 0;
-  for (unsigned i = 0; i < 8; i++) x |= (uint64_t)p[i] << (8 * i);
-  return x;
+  uint64_t x = sc_load64(p);
+  return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? x : __builtin_bswap64(x);
 }
 
 static uint64_t scramble_low(uint64_t k) { return rotl(k * C1, 31) * C2; }
@@ -32,9 +47,8 @@ static void mix_block(sc_digest *h, const uint8_t *block)
 }
 
 /* A tail padded with zeros mixes like the reference's byte-wise switch: zero scrambles to zero. */
-static void mix_tail(sc_digest *h, uint8_t *block, size_t fill)
+static void mix_tail(sc_digest *h, const uint8_t *block)
 {
-  memset(block + fill, 0, 16 - fill);
   h->high ^= scramble_high(load_le(block + 8));
   h->low ^= scramble_low(load_le(block));
 }
@@ -55,7 +69,7 @@ static sc_digest finish(sc_digest h, uint64_t total)
 sc_digest sc_hash(const sc_str *parts, size_t n_parts)
 {
   sc_digest h = {0, 0};
-  uint8_t block[16];
+  uint8_t block[16] = {0};
   size_t fill = 0;
   uint64_t total = 0;
   for (size_t i = 0; i < n_parts; i++) {
@@ -63,15 +77,16 @@ sc_digest sc_hash(const sc_str *parts, size_t n_parts)
     total += part.len;
     while (part.len > 0) {
       size_t take = part.len < 16 - fill ? part.len : 16 - fill;
-      memcpy(block + fill, part.data, take);
+      copy(block + fill, part.data, take);
       fill += take;
       part = sc_str_slice(part, take, part.len);
       if (fill == 16) {
         mix_block(&h, block);
+        memset(block, 0, sizeof block);
         fill = 0;
       }
     }
   }
-  mix_tail(&h, block, fill);
+  mix_tail(&h, block);
   return finish(h, total);
 }

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "sc_wire.h"
+
 enum { SERVING = 1, NOT_SERVING = 2, SERVICE_UNKNOWN = 3 };
 
 struct sc_watcher {
@@ -10,14 +12,17 @@ struct sc_watcher {
   bool known; /* the service it watches */
 };
 
-/* HealthCheckRequest {service = 1}, and nothing else was ever added to it. */
+/* HealthCheckRequest {service = 1} */
+static int service_field(void *into, const sc_field *f)
+{
+  if (sc_is_bytes(f, 1)) *(sc_str *)into = f->bytes;
+  return 0;
+}
+
 static bool read_service(sc_str message, sc_str *out)
 {
   *out = (sc_str){NULL, 0};
-  if (message.len == 0) return true;
-  if (message.len < 2 || message.data[0] != 0x0a || message.data[1] != message.len - 2) return false;
-  *out = sc_str_slice(message, 2, message.len);
-  return message.data[1] < 0x80;
+  return sc_read_message(message, service_field, out) == 0;
 }
 
 static bool is_known(const sc_health *health, sc_str service)

@@ -11,16 +11,11 @@
 #include "sc_input.h"
 
 typedef struct {
-  sc_str host;
-  uint32_t id; /* SC_NONE: the slot is free */
-} sc_host_slot;
-
-typedef struct {
   sc_str prefix;
   uint32_t host_id;
-  uint32_t head; /* first link of the chain; SC_NONE: the slot is free */
+  uint32_t head; /* first link of the chain */
   uint32_t tail; /* last link: chains keep the rollouts' order */
-} sc_path_slot;
+} sc_place;
 
 typedef struct {
   uint32_t rollout, next;
@@ -28,10 +23,13 @@ typedef struct {
 
 typedef struct {
   sc_link *links;
-  sc_host_slot *host_slots;
-  sc_path_slot *path_slots;
-  uint32_t n_hosts, used_links, used_hosts;
-  uint32_t mask; /* both hash tables have mask + 1 slots, at most half of them taken */
+  sc_str *hosts;    /* by id */
+  sc_place *places; /* the pairs of a host and a prefix */
+  /* What stands in a slot is a host's id, or a place's number; SC_NONE: it is free. Four bytes each, because at
+   * most half of the mask + 1 slots are taken. */
+  uint32_t *host_slots, *place_slots;
+  uint32_t n_hosts, used_links, used_hosts, used_places;
+  uint32_t mask;
   uint32_t max_depth;
   bool has_wildcards;
 } sc_index;

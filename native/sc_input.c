@@ -1,7 +1,6 @@
 #include "sc_input.h"
 
-#include <stdlib.h>
-
+#include "sc_lines.h"
 #include "sc_struct.h"
 #include "sc_wire.h"
 
@@ -109,20 +108,25 @@ static uint32_t name_hash(sc_str name)
 {
   uint64_t front = 0, back = 0;
   if (name.len >= 8) {
-    memcpy(&front, name.data, 8);
-    memcpy(&back, name.data + name.len - 8, 8);
+    front = sc_load64(name.data);
+    back = sc_load64(name.data + name.len - 8);
+  } else if (name.len >= 4) {
+    front = sc_load32(name.data);
+    back = sc_load32(name.data + name.len - 4);
   } else {
     for (size_t i = 0; i < name.len; i++) front = front << 8 | name.data[i];
   }
   uint64_t mixed = (front ^ name.len) * UINT64_C(0x9e3779b97f4a7c15) ^ back;
+  mixed ^= mixed >> 32; /* or names that differ in their last letters alone would meet in one slot */
   return (uint32_t)((mixed * UINT64_C(0xd6e8feb86659fd93)) >> 32);
 }
 
 static sc_header_slot *header_slot(const sc_inputs *inputs, sc_str name)
 {
-  for (uint32_t i = name_hash(name);; i++) {
+  uint32_t hash = name_hash(name);
+  for (uint32_t i = hash;; i++) {
     sc_header_slot *slot = &inputs->header_slots[i & inputs->header_mask];
-    if (slot->number == SC_NONE || sc_str_eq(slot->name, name)) return slot;
+    if (slot->number == SC_NONE || (slot->hash == hash && sc_str_eq(slot->name, name))) return slot;
   }
 }
 
@@ -145,7 +149,7 @@ bool sc_inputs_load(sc_inputs *inputs, sc_cursor *c, const sc_intern *known)
   for (uint32_t i = 0; i < known->count; i++) {
     if (inputs->inputs[i].kind != SC_INPUT_HEADER) continue;
     sc_str name = inputs->inputs[i].names[0];
-    *header_slot(inputs, name) = (sc_header_slot){name, i};
+    *header_slot(inputs, name) = (sc_header_slot){name, name_hash(name), i};
   }
   return true;
 }
@@ -154,7 +158,7 @@ bool sc_inputs_load(sc_inputs *inputs, sc_cursor *c, const sc_intern *known)
 
 int sc_findings_init(sc_findings *f, const sc_inputs *inputs)
 {
-  f->answered = calloc((size_t)inputs->count + 1, sizeof *f->answered);
+  f->answered = sc_lines_new(((size_t)inputs->count + 1) * sizeof *f->answered);
   return f->answered ? 0 : SC_ERR_NOMEM;
 }
 
@@ -178,12 +182,6 @@ static sc_found *add(sc_findings *f)
     f->cap = cap;
   }
   return &f->found[f->n_found++];
-}
-
-static void add_text(sc_findings *f, sc_str text)
-{
-  sc_found *found = text.len > 0 ? add(f) : NULL;
-  if (found) found->text = text;
 }
 
 static void add_plain(sc_findings *f, const sc_plain *plain)
@@ -232,14 +230,12 @@ static void add_metadata(sc_findings *f, const sc_input *input, const sc_request
   }
 }
 
-static void add_attribute(sc_findings *f, sc_str name, const sc_request *request)
+static sc_str attribute(sc_findings *f, sc_str name, const sc_request *request)
 {
-  if (sc_str_eq(name, SC_LITERAL("source.address"))) {
-    add_text(f, request->source_address);
-    return;
-  }
+  if (sc_str_eq(name, SC_LITERAL("source.address"))) return request->source_address;
   sc_str value = sc_struct_entry(request->attributes, name);
   if (value.data) add_value(f, value);
+  return (sc_str){NULL, 0};
 }
 
 static void read_headers(sc_findings *f, const sc_inputs *inputs, const sc_request *request)
@@ -250,26 +246,24 @@ static void read_headers(sc_findings *f, const sc_inputs *inputs, const sc_reque
     if (header->value.len == 0) continue;
     uint32_t number = header_slot(inputs, header->key)->number;
     if (number == SC_NONE || f->answered[number].stamp == f->stamp) continue;
-    uint32_t first = (uint32_t)f->n_found;
-    add_text(f, header->value);
-    f->answered[number] = (sc_answered){f->stamp, first, (uint32_t)f->n_found - first};
+    f->answered[number] = (sc_answered){.stamp = f->stamp, .text = header->value};
   }
 }
 
-static void answer(sc_findings *f, const sc_input *input, const sc_request *request)
+/* The one value of an input; those of a list are added to what was found. */
+static sc_str look(sc_findings *f, const sc_input *input, const sc_request *request)
 {
   switch (input->kind) {
-  case SC_INPUT_HEADER: break;
-  case SC_INPUT_COOKIE: add_text(f, sc_find_cookie(request, input->names[0])); break;
-  case SC_INPUT_QUERY: add_text(f, sc_find_query(request, input->names[0])); break;
-  case SC_INPUT_CLIENT_ADDRESS: add_text(f, sc_find_client_address(request)); break;
-  case SC_INPUT_PATH:
-    add_text(f, sc_str_slice(request->path, 0, sc_str_find(request->path, 0, '?')));
-    break;
-  case SC_INPUT_HOST: add_text(f, sc_plain_host(request->authority, f->host)); break;
+  case SC_INPUT_HEADER: break; /* read_headers would have seen it */
+  case SC_INPUT_COOKIE: return sc_find_cookie(request, input->names[0]);
+  case SC_INPUT_QUERY: return sc_find_query(request, input->names[0]);
+  case SC_INPUT_CLIENT_ADDRESS: return sc_find_client_address(request);
+  case SC_INPUT_PATH: return sc_str_slice(request->path, 0, sc_str_find(request->path, 0, '?'));
+  case SC_INPUT_HOST: return sc_plain_host(request->authority, f->host);
   case SC_INPUT_METADATA: add_metadata(f, input, request); break;
-  case SC_INPUT_ATTRIBUTE: add_attribute(f, input->names[0], request); break;
+  case SC_INPUT_ATTRIBUTE: return attribute(f, input->names[0], request);
   }
+  return (sc_str){NULL, 0};
 }
 
 void sc_find_first(sc_findings *f, const sc_inputs *inputs, const sc_request *request, uint32_t number)
@@ -278,9 +272,10 @@ void sc_find_first(sc_findings *f, const sc_inputs *inputs, const sc_request *re
   sc_answered *answered = &f->answered[number];
   if (input->kind == SC_INPUT_HEADER && !f->headers_read) read_headers(f, inputs, request);
   if (answered->stamp == f->stamp) return;
-  *answered = (sc_answered){f->stamp, (uint32_t)f->n_found, 0};
-  answer(f, input, request);
-  answered->count = (uint32_t)f->n_found - answered->first;
+  uint32_t first = (uint32_t)f->n_found;
+  sc_str text = look(f, input, request);
+  if (text.len == 0) text.data = NULL;
+  *answered = (sc_answered){f->stamp, text, first, (uint32_t)f->n_found - first};
 }
 
 void sc_findings_free(sc_findings *f)

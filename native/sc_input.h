@@ -31,6 +31,7 @@ typedef struct {
 
 typedef struct {
   sc_str name;
+  uint32_t hash;   /* of the name: what tells others apart without looking at theirs */
   uint32_t number; /* SC_NONE: the slot is free */
 } sc_header_slot;
 
@@ -58,8 +59,10 @@ typedef struct {
   uint8_t n_digits;
 } sc_found;
 
+/* One value that stands in the request, or any number of them among what was found. */
 typedef struct {
   uint64_t stamp; /* the request that was answered for */
+  sc_str text;    /* NULL data: the values are found[first .. first + count) */
   uint32_t first, count;
 } sc_answered;
 
@@ -81,14 +84,13 @@ void sc_findings_next(sc_findings *f);
 /* Answers for an input that was not asked for yet. Without memory it has no values, and `no_memory` says so. */
 void sc_find_first(sc_findings *f, const sc_inputs *inputs, const sc_request *request, uint32_t number);
 
-/* The values of an input, `*count` of them, none empty; valid until the next call. */
-static inline const sc_found *sc_find(sc_findings *f, const sc_inputs *inputs, const sc_request *request,
-                                      uint32_t number, uint32_t *count)
+/* The values of an input, none empty; `found` may move with the next call. */
+static inline const sc_answered *sc_find(sc_findings *f, const sc_inputs *inputs,
+                                         const sc_request *request, uint32_t number)
 {
   const sc_answered *answered = &f->answered[number];
   if (answered->stamp != f->stamp) sc_find_first(f, inputs, request, number);
-  *count = answered->count;
-  return answered->count > 0 ? f->found + answered->first : NULL;
+  return answered;
 }
 
 static inline sc_str sc_found_text(const sc_found *found)

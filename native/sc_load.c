@@ -5,9 +5,10 @@
  *   u8 n, n x prerequisite {str rollout, u8 n, n x str variant}
  *   u32 n, n x listed unit {u8 slot (255: excluded), str unit}
  *   u16 n, n x input {u8 kind, u8 n, n x str}
- *   u8 n, n x segment {str reason, u8 kind, (own salt: str salt), (outright: u8 slot | split), node}
+ *   u8 n, u32 tests
+ *   n x segment {str reason, u8 kind, (own salt: str salt), (outright: u8 slot | split), condition}
  *   split: u8 whole, a u64 share per variant
- *   node: u8 kind; test: u16 input, u8 operator, operand; not: node; all, any: u16 n, n x node
+ *   condition: u8 kind; test: u16 input, u8 operator, operand; not: condition; all, any: u16 n, n x condition
  *   operand: nothing | str | in: u32 n, n x str | number, date: u8 bounds, 2 x i128
  *            | semver: u8 bounds, 2 x str | cidr: u32 n, n x {u8 family, u128 low, u128 high}
  */
@@ -21,7 +22,8 @@ typedef struct {
   sc_cursor *c;
   sc_loading *loading;
   const uint32_t *inputs; /* this rollout's inputs as the table numbers them */
-  uint32_t n_inputs;
+  sc_test *tests;
+  uint32_t n_inputs, n_tests, cap_tests;
 } reader;
 
 static sc_u128 read_wide(sc_cursor *c)
@@ -32,13 +34,13 @@ static sc_u128 read_wide(sc_cursor *c)
 
 /* ---- operands ------------------------------------------------------------------------------- */
 
-static void read_text(reader *r, sc_node *node)
+static void read_text(reader *r, sc_test *test)
 {
-  node->of.text = sc_read_str(r->c);
-  if (node->of.text.len == 0) sc_refuse(r->c, "a condition on an empty text");
+  test->of.text = sc_read_str(r->c);
+  if (test->of.text.len == 0) sc_refuse(r->c, "a condition on an empty text");
 }
 
-static void read_set(reader *r, sc_node *node)
+static void read_set(reader *r, sc_test *test)
 {
   uint32_t n = (uint32_t)sc_read_uint(r->c, 4);
   sc_set *set = sc_read_list(r->c, 1, sizeof *set, 1);
@@ -49,7 +51,7 @@ static void read_set(reader *r, sc_node *node)
     if (sc_fine(r->c) && !sc_set_add(set, sc_hash(&text, 1).low, at))
       sc_refuse(r->c, "a value stands twice");
   }
-  node->of.set = set;
+  test->of.set = set;
 }
 
 static bool keep_regex(sc_parts *parts, sc_regex *regex)
@@ -66,7 +68,7 @@ static bool keep_regex(sc_parts *parts, sc_regex *regex)
 }
 
 /* The same expression in many rules is compiled once. */
-static void read_regex(reader *r, sc_node *node)
+static void read_regex(reader *r, sc_test *test)
 {
   sc_parts *parts = r->loading->parts;
   sc_str pattern = sc_read_str(r->c);
@@ -85,29 +87,29 @@ static void read_regex(reader *r, sc_node *node)
       return;
     }
   }
-  node->of.regex = parts->regexes[number];
+  test->of.regex = parts->regexes[number];
 }
 
-static void read_range(reader *r, sc_node *node)
+static void read_range(reader *r, sc_test *test)
 {
   sc_range *range = sc_read_list(r->c, 1, sizeof *range, 33);
-  node->bounds = (uint8_t)sc_read_uint(r->c, 1);
+  test->bounds = (uint8_t)sc_read_uint(r->c, 1);
   if (!range) return;
   range->low = (sc_i128)read_wide(r->c);
   range->high = (sc_i128)read_wide(r->c);
-  node->of.range = range;
+  test->of.range = range;
 }
 
-static void read_versions(reader *r, sc_node *node)
+static void read_versions(reader *r, sc_test *test)
 {
   sc_versions *versions = sc_read_list(r->c, 1, sizeof *versions, 5);
-  node->bounds = (uint8_t)sc_read_uint(r->c, 1);
+  test->bounds = (uint8_t)sc_read_uint(r->c, 1);
   if (!versions) return;
   sc_str low = sc_read_str(r->c), high = sc_read_str(r->c);
-  if ((node->bounds & SC_LOW && !sc_version_read(low, &versions->low)) ||
-      (node->bounds & SC_HIGH && !sc_version_read(high, &versions->high)))
+  if ((test->bounds & SC_LOW && !sc_version_read(low, &versions->low)) ||
+      (test->bounds & SC_HIGH && !sc_version_read(high, &versions->high)))
     sc_refuse(r->c, "a bound is not a version");
-  node->of.versions = versions;
+  test->of.versions = versions;
 }
 
 static sc_address read_address(sc_cursor *c, uint8_t family)
@@ -118,7 +120,7 @@ static sc_address read_address(sc_cursor *c, uint8_t family)
   return address;
 }
 
-static void read_networks(reader *r, sc_node *node)
+static void read_networks(reader *r, sc_test *test)
 {
   uint32_t n = (uint32_t)sc_read_uint(r->c, 4);
   sc_networks *networks = sc_read_list(r->c, 1, sizeof *networks, 1);
@@ -133,66 +135,88 @@ static void read_networks(reader *r, sc_node *node)
       sc_refuse(r->c, "networks out of order");
   }
   *networks = (sc_networks){ends, n};
-  node->of.networks = networks;
+  test->of.networks = networks;
 }
 
-static void read_operand(reader *r, sc_node *node)
+static void read_operand(reader *r, sc_test *test)
 {
-  switch (node->op) {
+  switch (test->op) {
   case SC_OP_PRESENT: return;
-  case SC_OP_IN: read_set(r, node); return;
-  case SC_OP_REGEX: read_regex(r, node); return;
+  case SC_OP_IN: read_set(r, test); return;
+  case SC_OP_REGEX: read_regex(r, test); return;
   case SC_OP_NUMBER:
-  case SC_OP_DATE: read_range(r, node); return;
-  case SC_OP_SEMVER: read_versions(r, node); return;
-  case SC_OP_CIDR: read_networks(r, node); return;
+  case SC_OP_DATE: read_range(r, test); return;
+  case SC_OP_SEMVER: read_versions(r, test); return;
+  case SC_OP_CIDR: read_networks(r, test); return;
   case SC_OP_EXACT:
   case SC_OP_PREFIX:
   case SC_OP_SUFFIX:
-  case SC_OP_CONTAINS: read_text(r, node); return;
+  case SC_OP_CONTAINS: read_text(r, test); return;
   default: sc_refuse(r->c, "an unknown operator");
   }
 }
 
 /* ---- conditions ----------------------------------------------------------------------------- */
 
-static void read_node(reader *r, sc_node *node, unsigned depth);
+typedef enum { TEST, NOT, ALL, ANY } condition_kind;
 
-static void read_group(reader *r, sc_node *node, size_t n, unsigned depth)
+/* Ways that leave the condition that is being read: it holds, or it does not. */
+enum { YES = UINT32_MAX, NO = UINT32_MAX - 1 };
+
+/* What left the tests since `from` by one way or the other now leads elsewhere. */
+static void lead(reader *r, uint32_t from, uint32_t yes, uint32_t no)
 {
-  sc_node *nodes = sc_read_list(r->c, n, sizeof *nodes, 2);
-  if (!nodes) return;
-  for (size_t i = 0; i < n && sc_fine(r->c); i++) read_node(r, &nodes[i], depth + 1);
-  node->number = (uint32_t)n;
-  node->of.nodes = nodes;
+  for (uint32_t i = from; i < r->n_tests; i++) {
+    sc_test *test = &r->tests[i];
+    test->yes = test->yes == YES ? yes : test->yes == NO ? no : test->yes;
+    test->no = test->no == YES ? yes : test->no == NO ? no : test->no;
+  }
 }
 
-static void read_test(reader *r, sc_node *node)
+static void read_test(reader *r)
 {
   uint64_t input = sc_read_uint(r->c, 2);
-  node->op = (uint8_t)sc_read_uint(r->c, 1);
-  if (input >= r->n_inputs)
+  if (r->n_tests == r->cap_tests) {
+    sc_refuse(r->c, "more tests than announced");
+  } else if (input >= r->n_inputs) {
     sc_refuse(r->c, "a condition on an input that is not there");
-  else
-    node->number = r->inputs[input];
-  if (sc_fine(r->c)) read_operand(r, node);
+  } else {
+    sc_test *test = &r->tests[r->n_tests++];
+    *test = (sc_test){.op = (uint8_t)sc_read_uint(r->c, 1), .input = r->inputs[input], .yes = YES, .no = NO};
+    if (sc_fine(r->c)) read_operand(r, test);
+  }
 }
 
-static void read_node(reader *r, sc_node *node, unsigned depth)
+static void read_condition(reader *r, unsigned depth);
+
+/* All: each that holds leads to the next. Any: each that does not. The last one speaks for the group. */
+static void read_group(reader *r, condition_kind kind, unsigned depth)
 {
+  size_t n = (size_t)sc_read_uint(r->c, 2);
+  if (n == 0) sc_refuse(r->c, "a group without conditions");
+  for (size_t i = 0; i < n && sc_fine(r->c); i++) {
+    uint32_t from = r->n_tests;
+    read_condition(r, depth + 1);
+    if (i + 1 < n) lead(r, from, kind == ALL ? r->n_tests : YES, kind == ALL ? NO : r->n_tests);
+  }
+}
+
+static void read_condition(reader *r, unsigned depth)
+{
+  uint32_t from = r->n_tests;
+  uint64_t kind = sc_read_uint(r->c, 1);
   if (depth > SC_MAX_DEPTH) {
     sc_refuse(r->c, "conditions nest too deep");
-    return;
-  }
-  node->kind = (uint8_t)sc_read_uint(r->c, 1);
-  if (node->kind == SC_NODE_TEST)
-    read_test(r, node);
-  else if (node->kind == SC_NODE_NOT)
-    read_group(r, node, 1, depth);
-  else if (node->kind == SC_NODE_ALL || node->kind == SC_NODE_ANY)
-    read_group(r, node, (size_t)sc_read_uint(r->c, 2), depth);
-  else
+  } else if (kind == TEST) {
+    read_test(r);
+  } else if (kind == NOT) {
+    read_condition(r, depth + 1);
+    lead(r, from, NO, YES);
+  } else if (kind == ALL || kind == ANY) {
+    read_group(r, (condition_kind)kind, depth);
+  } else {
     sc_refuse(r->c, "an unknown kind of condition");
+  }
 }
 
 /* ---- segments ------------------------------------------------------------------------------- */
@@ -232,16 +256,24 @@ static void read_segment(reader *r, sc_segment *segment, uint8_t n_variants)
   } else {
     sc_split_read(&segment->split, r->c, n_variants);
   }
-  if (sc_fine(r->c)) read_node(r, &segment->when, 0);
+  if (sc_fine(r->c)) read_condition(r, 0);
 }
 
 static void read_segments(reader *r, sc_rules *rules, uint8_t n_variants)
 {
   rules->n_segments = (uint8_t)sc_read_uint(r->c, 1);
+  r->cap_tests = (uint32_t)sc_read_uint(r->c, 4);
   sc_segment *segments = sc_read_list(r->c, rules->n_segments, sizeof *segments, 5);
-  for (unsigned i = 0; segments && i < rules->n_segments && sc_fine(r->c); i++)
+  r->tests = sc_read_list(r->c, r->cap_tests, sizeof *r->tests, 4);
+  for (uint32_t i = 0; segments && i < rules->n_segments && sc_fine(r->c); i++) {
+    uint32_t from = r->n_tests;
     read_segment(r, &segments[i], n_variants);
+    lead(r, from, r->cap_tests + 1 + i, r->n_tests);
+  }
+  if (sc_fine(r->c) && r->n_tests < r->cap_tests) sc_refuse(r->c, "fewer tests than announced");
   rules->segments = segments;
+  rules->tests = r->tests;
+  rules->n_tests = r->cap_tests;
 }
 
 static void read_inputs(reader *r)

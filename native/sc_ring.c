@@ -23,9 +23,11 @@ sc_sample *sc_ring_claim(sc_ring *ring)
   return &ring->slots[ring->written % SC_RING_SLOTS];
 }
 
-void sc_ring_commit(sc_ring *ring)
+bool sc_ring_commit(sc_ring *ring)
 {
-  __atomic_store_n(&ring->written, ring->written + 1, __ATOMIC_RELEASE);
+  uint64_t written = ring->written + 1;
+  __atomic_store_n(&ring->written, written, __ATOMIC_RELEASE);
+  return written - __atomic_load_n(&ring->taken, __ATOMIC_RELAXED) == SC_RING_SLOTS / 2;
 }
 
 bool sc_ring_take(sc_ring *ring, sc_sample *out)

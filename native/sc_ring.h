@@ -14,6 +14,7 @@ typedef struct {
   uint64_t end_ns;  /* CLOCK_REALTIME */
   uint64_t took_ns;
   uint64_t trace_high, trace_low, parent; /* parent 0: the span is a root, the trace id was drawn here */
+  uint64_t span;                          /* its own id, drawn here, never 0 */
   uint32_t rollout, reason;
   uint8_t slot;
   uint8_t tracestate_len;
@@ -31,9 +32,10 @@ typedef struct {
 int sc_ring_new(sc_ring **out);
 void sc_ring_del(sc_ring *ring);
 
-/* The writer: where to write the next sample, NULL if there is no room (which is counted); then commit it. */
+/* The writer: where to write the next sample, NULL if there is no room (which is counted); then commit it, which is true
+ * each time the ring has become half full: the reader should come. */
 sc_sample *sc_ring_claim(sc_ring *ring);
-void sc_ring_commit(sc_ring *ring);
+bool sc_ring_commit(sc_ring *ring);
 
 /* The reader: copies the oldest sample; false if there is none. */
 bool sc_ring_take(sc_ring *ring, sc_sample *out);

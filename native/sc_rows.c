@@ -20,6 +20,7 @@ enum { LONGEST_VERSION = 255 };
 enum { CLIENT_LEFT = 1 << 15 }; /* ResponseFlags.downstream_connection_termination */
 
 struct sc_rows {
+  sc_logs logs;
   pthread_mutex_t lock; /* over everything down to `folded` */
   sc_journal journal;
   sc_recent units;
@@ -232,6 +233,8 @@ void sc_rows_take(sc_rows *rows, sc_str message, uint64_t now_us)
   pthread_mutex_unlock(&rows->lock);
 }
 
+sc_logs *sc_rows_logs(sc_rows *rows) { return &rows->logs; }
+
 /* ---- records become rows -------------------------------------------------------------------- */
 
 unsigned sc_bucket(uint64_t us)
@@ -359,6 +362,7 @@ int sc_rows_new(sc_rows **out, uint8_t *memory, size_t len, size_t units)
   sc_rows *rows = calloc(1, sizeof *rows);
   if (!rows) return SC_ERR_NOMEM;
   pthread_mutex_init(&rows->lock, NULL);
+  sc_logs_init(&rows->logs);
   int rv = sc_journal_open(&rows->journal, memory, len);
   if (rv == 0) rv = sc_recent_init(&rows->units, units);
   if (rv == 0) rv = sc_odds_init(&rows->odds, TABLES);
@@ -377,6 +381,7 @@ void sc_rows_del(sc_rows *rows)
   sc_recent_free(&rows->units);
   sc_odds_free(&rows->odds);
   sc_marks_free(&rows->names);
+  sc_logs_free(&rows->logs);
   pthread_mutex_destroy(&rows->lock);
   free(rows);
 }

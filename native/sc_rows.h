@@ -7,7 +7,7 @@
 #ifndef SC_ROWS_H
 #define SC_ROWS_H
 
-#include "sc_base.h"
+#include "sc_logs.h"
 
 /* Durations: one bucket below 64 us, then sixteen to every doubling up to 2^30 us (18 minutes), then one
  * above. sidecar/analysis/edges.py says the same, and numbers the version. */
@@ -75,6 +75,9 @@ int sc_rows_know_variant(sc_rows *rows, sc_str rollout, sc_str variant);
 
 /* Takes a serialised StreamAccessLogsMessage, whatever it is, at this Unix time. Any thread. */
 void sc_rows_take(sc_rows *rows, sc_str message, uint64_t now_us);
+
+/* The logs that are open; they count no entry. */
+sc_logs *sc_rows_logs(sc_rows *rows);
 
 uint64_t sc_rows_counted(sc_rows *rows, sc_rows_count count);
 

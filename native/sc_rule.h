@@ -1,5 +1,10 @@
 /* The rules of a rollout: who is listed, which conditions make a segment, and whether they hold.
- * sidecar/routing/twin_rules.py is the specification of sc_holds; sc_load.c reads the bytes. */
+ * sidecar/routing/twin_rules.py is the specification of sc_first_segment; sc_load.c reads the bytes.
+ *
+ * Theory. Conditions nest, but whether they hold is found without a tree: all tests of a rollout stand
+ * in one row, in the order in which they are made, and each knows which one is next if it holds and
+ * which if not. That is how a compiler writes `(a && !b) || c`: what is within another condition says
+ * itself by where the ways lead. They lead onwards only, so no test is made twice. */
 #ifndef SC_RULE_H
 #define SC_RULE_H
 
@@ -18,8 +23,6 @@ typedef struct {
 } sc_parts;
 
 /* ---- conditions ----------------------------------------------------------------------------- */
-
-typedef enum { SC_NODE_TEST, SC_NODE_NOT, SC_NODE_ALL, SC_NODE_ANY } sc_node_kind;
 
 typedef enum {
   SC_OP_PRESENT,
@@ -51,13 +54,14 @@ typedef struct {
   uint32_t count;
 } sc_networks;
 
-typedef struct sc_node {
-  uint8_t kind;   /* sc_node_kind */
+/* A way leads to a test of the rollout by its number; behind them, at n_tests, stands "no segment", and
+ * then the segments in their order. */
+typedef struct {
   uint8_t op;     /* sc_op */
   uint8_t bounds; /* SC_LOW... */
-  uint32_t number; /* of the input; of a group, how many nodes are in it */
+  uint32_t input; /* by its number in the table */
+  uint32_t yes, no;
   union {
-    const struct sc_node *nodes;
     sc_str text;
     const sc_set *set;
     const sc_regex *regex;
@@ -65,10 +69,7 @@ typedef struct sc_node {
     const sc_versions *versions;
     const sc_networks *networks;
   } of;
-} sc_node;
-
-/* Whether the condition holds for the request at hand. */
-bool sc_holds(const sc_node *node, const sc_parts *parts, const sc_request *request, sc_findings *f);
+} sc_test;
 
 /* ---- what stands beside them ---------------------------------------------------------------- */
 
@@ -86,7 +87,6 @@ typedef struct {
   uint8_t slot;   /* OUTRIGHT */
   sc_str salt;    /* OWN_SALT */
   sc_split split; /* all but OUTRIGHT */
-  sc_node when;
 } sc_segment;
 
 /* The points `first` to `last` of a line of its own; a holdout begins at 0. */
@@ -108,9 +108,15 @@ typedef struct {
   const sc_slice *holdout, *layer; /* NULL: none */
   sc_requirement *requires;
   const sc_segment *segments;
+  const sc_test *tests; /* of all segments */
+  uint32_t n_tests;
   sc_set listed; /* by the rollout's own hash; the slot stands in the byte before a member */
   uint8_t n_requires, n_segments;
 } sc_rules;
+
+/* The first segment whose conditions hold for the request at hand, counted from 1; 0: none. */
+uint32_t sc_first_segment(const sc_rules *rules, const sc_parts *parts, const sc_request *request,
+                          sc_findings *f);
 
 /* ---- loading -------------------------------------------------------------------------------- */
 

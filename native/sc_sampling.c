@@ -32,12 +32,13 @@ static bool read_parent(sc_str text, sc_span_context *out, bool *sampled)
 }
 
 /* SplitMix64 (Steele, Lea & Flood, OOPSLA 2014). */
-static uint64_t draw(uint64_t *random)
+uint64_t sc_sampling_draw(uint64_t *random)
 {
   uint64_t z = *random += UINT64_C(0x9e3779b97f4a7c15);
   z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
   z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-  return z ^ (z >> 31);
+  z ^= z >> 31;
+  return z ? z : 1;
 }
 
 bool sc_sampling_decide(const sc_sampling *sampling, sc_str traceparent, uint64_t *random, sc_span_context *out)
@@ -47,7 +48,7 @@ bool sc_sampling_decide(const sc_sampling *sampling, sc_str traceparent, uint64_
   if (read_parent(traceparent, out, &sampled)) {
     if (sampling->follow_parent) return sampled;
   } else {
-    *out = (sc_span_context){.trace_high = draw(random), .trace_low = draw(random) | 1};
+    *out = (sc_span_context){.trace_high = sc_sampling_draw(random), .trace_low = sc_sampling_draw(random)};
   }
   return sampling->always || out->trace_low < sampling->bound;
 }

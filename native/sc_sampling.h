@@ -17,6 +17,9 @@ typedef struct {
   uint64_t trace_high, trace_low, parent;
 } sc_span_context;
 
+/* A random number for an id, never 0; `*random` moves on. */
+uint64_t sc_sampling_draw(uint64_t *random);
+
 /* Whether the decision for this call is sampled; `*out` is then its trace and its parent (0: none,
  * with a trace id drawn from `*random`, which moves on). `traceparent` may be empty or malformed. */
 bool sc_sampling_decide(const sc_sampling *sampling, sc_str traceparent, uint64_t *random, sc_span_context *out);

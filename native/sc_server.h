@@ -19,6 +19,7 @@ typedef struct {
   int listener;         /* bound, listening, non-blocking; owned by the server from here on */
   bool trusted;         /* only local, permitted peers can reach it: a Unix socket */
   sc_sampling sampling;
+  int alarm;            /* an eventfd that is written to when there are many samples to take; 0: none */
   uint32_t greeting_ms; /* how long a peer may take to greet; 0: 10 seconds */
   uint32_t stall_ms;    /* how long it may take nothing of what it asked for; 0: 20 seconds */
   sc_rows *rows; /* what access logs become; NULL: the service is not offered. Outlives the server */

@@ -6,6 +6,8 @@ bool sc_set_init(sc_set *set, sc_cursor *c, uint32_t count, const uint8_t *base)
 {
   if (count > c->rest.len / 2 || count > UINT32_MAX / 4)
     return sc_refuse(c, "more announced than there are bytes");
+  *set = (sc_set){.base = base};
+  if (count == 0) return true;
   uint32_t slots = 2;
   while (slots < 2 * count) slots *= 2;
   *set = (sc_set){.base = base, .mask = slots - 1};

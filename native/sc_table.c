@@ -1,5 +1,5 @@
 /* Layout of the bytes, little endian, strings as u16 length + bytes:
- *   "SCT2" u32 rollouts u32 hosts u32 sources u32 variants  str version
+ *   "SCT3" u32 rollouts u32 hosts u32 sources u32 variants  str version
  *   u8 n, n x key {str id, str secret}   a u8 rank per rollout
  *   per rollout: str name, str salt, str prefix, u16 n, n x str host, u8 n, n x {u8 kind, str name},
  *                u8 n, n x str variant, split, rules (sc_load.c)
@@ -13,6 +13,7 @@
 
 struct sc_table {
   uint8_t *bytes;
+  size_t len;
   sc_arena arena;
   sc_index index;
   sc_parts parts;
@@ -117,19 +118,29 @@ static void read_rollout(sc_cursor *c, sc_table *t, sc_loading *loading, uint32_
 
 /* ---- prerequisites -------------------------------------------------------------------------- */
 
-static uint32_t find_rollout(const sc_table *t, sc_str name)
+/* How many rollouts stand before that name. */
+static uint32_t place_of(const sc_table *t, sc_str name)
 {
   uint32_t from = 0, to = t->n_rollouts;
   while (from < to) {
     uint32_t middle = from + (to - from) / 2;
-    int order = name_order(name, t->rollouts[middle].name);
-    if (order == 0) return middle;
-    if (order < 0)
-      to = middle;
-    else
+    if (name_order(t->rollouts[middle].name, name) < 0)
       from = middle + 1;
+    else
+      to = middle;
   }
-  return SC_NONE;
+  return from;
+}
+
+static bool is_at(const sc_table *t, uint32_t at, sc_str name)
+{
+  return at < t->n_rollouts && sc_str_eq(t->rollouts[at].name, name);
+}
+
+static uint32_t find_rollout(const sc_table *t, sc_str name)
+{
+  uint32_t at = place_of(t, name);
+  return is_at(t, at, name) ? at : SC_NONE;
 }
 
 static uint64_t slots_named(const sc_rollout *other, const sc_requirement *one)
@@ -179,7 +190,7 @@ static void read_keys(sc_cursor *c, sc_table *t)
 
 static void read_head(sc_cursor *c, sc_table *t, size_t len)
 {
-  if (!sc_str_starts(c->rest, SC_LITERAL("SCT2"))) {
+  if (!sc_str_starts(c->rest, SC_LITERAL("SCT3"))) {
     sc_refuse(c, "not a routing table");
     return;
   }
@@ -231,6 +242,7 @@ int sc_table_new(sc_table **out, sc_str bytes, const char **reason)
   if (!t) return SC_ERR_NOMEM;
   int rv = SC_ERR_NOMEM;
   t->bytes = malloc(bytes.len + 1);
+  t->len = bytes.len;
   if (t->bytes) {
     if (bytes.len > 0) memcpy(t->bytes, bytes.data, bytes.len);
     rv = load(t, bytes, reason);
@@ -250,6 +262,29 @@ void sc_table_del(sc_table *t)
   sc_arena_free(&t->arena);
   free(t->bytes);
   free(t);
+}
+
+/* A rollout's bytes begin with its name, whose length is two bytes. */
+static const uint8_t *beginning(const sc_table *t, uint32_t at)
+{
+  return at < t->n_rollouts ? t->rollouts[at].name.data - 2 : t->bytes + t->len;
+}
+
+sc_span sc_table_span(const sc_table *t, sc_str name)
+{
+  uint32_t at = place_of(t, name);
+  return (sc_span){at, beginning(t, at), beginning(t, is_at(t, at, name) ? at + 1 : at)};
+}
+
+sc_str sc_table_body(const sc_table *t)
+{
+  const uint8_t *begin = beginning(t, 0);
+  return (sc_str){begin, (size_t)(t->bytes + t->len - begin)};
+}
+
+sc_table_sizes sc_table_announced(const sc_table *t)
+{
+  return (sc_table_sizes){t->n_rollouts, t->n_hosts, t->n_sources, t->n_variants};
 }
 
 sc_str sc_table_version(const sc_table *t) { return t->version; }

@@ -51,6 +51,25 @@ const sc_parts *sc_table_parts(const sc_table *table);
 /* The keys whose force tokens the table honours. */
 const sc_key *sc_table_keys(const sc_table *table, size_t *count);
 
+/* Where the bytes of the first rollout that is not before `name` begin, and where that one's end: the
+ * same place if it has another name, or if there is none. Behind them stands the next rollout. */
+typedef struct {
+  uint32_t at; /* how many rollouts are before it */
+  const uint8_t *begin, *end;
+} sc_span;
+
+sc_span sc_table_span(const sc_table *table, sc_str name);
+
+/* All rollouts' bytes: what the next table keeps of this one stands there. */
+sc_str sc_table_body(const sc_table *table);
+
+/* As the head announces them. */
+typedef struct {
+  uint32_t rollouts, hosts, sources, variants;
+} sc_table_sizes;
+
+sc_table_sizes sc_table_announced(const sc_table *table);
+
 /* How many cells a tally has: one per variant and reason of every rollout (sc_decide.h). */
 uint32_t sc_table_tallies(const sc_table *table);
 

@@ -2,7 +2,7 @@
 
 enum { MAX_GROUPS = 64 };
 
-static int read_varint(sc_str *in, uint64_t *out)
+static int read_long_varint(sc_str *in, uint64_t *out)
 {
   uint64_t x = 0;
   for (size_t i = 0; i < in->len && i < 10; i++) {
@@ -18,7 +18,16 @@ static int read_varint(sc_str *in, uint64_t *out)
   return SC_ERR_MALFORMED;
 }
 
-static int skip(sc_str *in, uint64_t count)
+/* Nearly every tag and length is one byte. */
+static inline int read_varint(sc_str *in, uint64_t *out)
+{
+  if (in->len == 0 || in->data[0] >= 0x80) return read_long_varint(in, out);
+  *out = in->data[0];
+  *in = sc_str_slice(*in, 1, in->len);
+  return 0;
+}
+
+static inline int skip(sc_str *in, uint64_t count)
 {
   if (count > in->len) return SC_ERR_MALFORMED;
   *in = sc_str_slice(*in, (size_t)count, in->len);

@@ -280,7 +280,8 @@ int sc_worker_new(sc_server *server, size_t number)
   w->epoll = epoll_create1(EPOLL_CLOEXEC);
   w->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   pthread_mutex_init(&w->lock, NULL);
-  w->extproc = (sc_extproc){.shelf = &server->shelf, .reader = number, .sampling = server->options.sampling};
+  w->extproc = (sc_extproc){.shelf = &server->shelf, .reader = number, .sampling = server->options.sampling,
+                            .alarm = server->options.alarm};
   w->health.service = SC_LITERAL("envoy.service.ext_proc.v3.ExternalProcessor");
   if (getrandom(&w->extproc.random, sizeof w->extproc.random, 0) < 0) return SC_ERR_NOMEM;
   if (server->options.sampling.on && sc_ring_new(&w->extproc.ring) < 0) return SC_ERR_NOMEM;

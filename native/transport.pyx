@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from libc.string cimport memset
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
 import os
@@ -43,7 +43,7 @@ cdef extern from "sc_server.h" nogil:
         const sc_table *table
         uint64_t number
         size_t n_threads
-        sc_scratch *scratches
+        sc_scratch **scratches
 
     ctypedef struct sc_sampling:
         bint on
@@ -53,17 +53,9 @@ cdef extern from "sc_server.h" nogil:
 
     ctypedef struct sc_sample:
         uint64_t edition
-        uint64_t second
-        uint64_t end_ns
-        uint64_t took_ns
-        uint64_t trace_high
-        uint64_t trace_low
-        uint64_t parent
         uint32_t rollout
         uint32_t reason
         uint8_t slot
-        uint8_t tracestate_len
-        char *tracestate
 
     ctypedef struct sc_conn_counts:
         uint64_t calls
@@ -88,6 +80,7 @@ cdef extern from "sc_server.h" nogil:
         int listener
         bint trusted
         sc_sampling sampling
+        int alarm
         uint32_t greeting_ms
         uint32_t stall_ms
         sc_rows *rows
@@ -130,6 +123,14 @@ cdef extern from "sc_server.h" nogil:
     size_t sc_server_open_connections(const sc_server *server)
     void sc_server_count(const sc_server *server, sc_server_counts *out)
 
+cdef extern from "sc_span.h" nogil:
+    ctypedef struct sc_span_template:
+        sc_str common
+        sc_str unit
+
+    size_t sc_span_size(const sc_sample *sample, const sc_span_template *known)
+    void sc_span_write(const sc_sample *sample, const sc_span_template *known, uint8_t *out)
+
 cdef extern from "nghttp2/nghttp2.h" nogil:
     ctypedef struct nghttp2_info:
         const char *version_str
@@ -146,6 +147,17 @@ cdef inline str text(sc_str view):
     return PyBytes_FromStringAndSize(<const char *>view.data, <Py_ssize_t>view.len).decode()
 
 
+cdef inline sc_str view_of(bytes held):
+    return sc_str(<const uint8_t *>PyBytes_AS_STRING(held), <size_t>PyBytes_GET_SIZE(held))
+
+
+cdef bytes span_of(const sc_sample *sample, bytes common, bytes unit):
+    cdef sc_span_template known = sc_span_template(view_of(common), view_of(unit))
+    cdef bytes span = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>sc_span_size(sample, &known))
+    sc_span_write(sample, &known, <uint8_t *>PyBytes_AS_STRING(span))
+    return span
+
+
 cdef const sc_table *table_of(object table) except NULL:
     return <const sc_table *>PyCapsule_GetPointer(table.capsule(), b"sc_table")
 
@@ -159,7 +171,7 @@ cdef class Server:
     cdef dict tables  # by number of edition, as long as anything may still ask for it
     cdef set past  # numbers of editions that are gone, but whose samples may not be
     cdef dict earlier  # decisions of editions that are gone
-    cdef dict named  # what samples are called: by (edition, rollout, slot, reason)
+    cdef dict templates  # of spans: by (edition, rollout, slot, reason)
     cdef size_t threads
     cdef uint64_t number
     cdef bint samples_wanted
@@ -168,18 +180,19 @@ cdef class Server:
 
     def __cinit__(
         self, int listener, size_t threads, bint trusted, sampling, rows=None,
-        uint32_t greeting_ms=0, uint32_t stall_ms=0,
+        uint32_t greeting_ms=0, uint32_t stall_ms=0, int alarm=0,
     ):
         cdef sc_server_options options
         if not 1 <= threads <= SC_MAX_THREADS:
             raise ValueError(f"1 to {SC_MAX_THREADS} threads")
         self.retired, self.tables, self.past = [], {}, set()
-        self.earlier, self.named = {}, {}
+        self.earlier, self.templates = {}, {}
         self.threads = threads
         self.samples_wanted = sampling is not None
         options.n_threads, options.listener, options.trusted = threads, listener, trusted
         options.sampling = sc_sampling(False, False, False, 0)
         options.greeting_ms, options.stall_ms = greeting_ms, stall_ms
+        options.alarm = alarm
         self.rows = rows
         options.rows = NULL
         if rows is not None:
@@ -270,7 +283,7 @@ cdef class Server:
             count = 0
             for i in range(edition.n_threads):
                 count += sc_scratch_tally(
-                    &edition.scratches[i], cell.rollout, cell.slot, cell.reason)
+                    edition.scratches[i], cell.rollout, cell.slot, cell.reason)
             if count > 0:
                 key = (
                     text(cell.rollout.name),
@@ -318,7 +331,7 @@ cdef class Server:
         counts = tuple(c.extproc.durations[i] for i in range(SC_DURATION_BOUNDS + 1))
         return counts, c.extproc.duration_sum_ns
 
-    def samples(self, int32_t limit) -> list[tuple]:
+    def spans(self, int32_t limit, template) -> list[bytes]:
         cdef sc_sample s
         self.alive()
         # What is past now has its last samples in the rings: emptied once, none can follow.
@@ -326,26 +339,18 @@ cdef class Server:
         taken = []
         while len(taken) < limit and sc_server_take_sample(self.server, &s):
             key = (s.edition, s.rollout, s.slot, s.reason)
-            names = self.named.get(key)
-            if names is None:
-                names = self.named[key] = self.name(&s)
-            taken.append((
-                *names,
-                s.second,
-                (<object>s.trace_high) << 64 | s.trace_low,
-                s.parent,
-                s.tracestate[:s.tracestate_len].decode("latin-1") if s.tracestate_len else "",
-                s.end_ns,
-                s.took_ns,
-            ))
+            parts = self.templates.get(key)
+            if parts is None:
+                parts = self.templates[key] = template(*self.names(&s))
+            taken.append(span_of(&s, parts[0], parts[1]))
         if settled and len(taken) < limit:
             for number in settled:
                 del self.tables[number]
                 self.past.discard(number)
-            self.named = {key: names for key, names in self.named.items() if key[0] in self.tables}
+            self.templates = {k: parts for k, parts in self.templates.items() if k[0] in self.tables}
         return taken
 
-    cdef tuple name(self, sc_sample *s):
+    cdef tuple names(self, sc_sample *s):
         cdef const sc_table *table = table_of(self.tables[s.edition])
         cdef const sc_rollout *rollout = sc_table_rollout(table, s.rollout)
         return (

@@ -278,6 +278,22 @@ def tell_late(config):
     del outcome_log(config)["common_config"]["buffer_flush_interval"]
 
 
+def tell_nothing_of_forwarding(config):
+    outcome_log(config)["common_config"]["log_name"] = "canary"
+
+
+def tell_of_headers_that_stay(config):
+    outcome_log(config)["common_config"]["log_name"] += "&header=x-country&attribute=source.port"
+
+
+def tell_that_all_is_forwarded(config):
+    outcome_log(config)["common_config"]["log_name"] = "canary?header=*"
+
+
+def tell_of_less(config):
+    outcome_log(config)["common_config"]["log_name"] = "canary?header=:path"
+
+
 def tell_no_grpc_status(config):
     del outcome_log(config)["additional_response_trailers_to_log"]
 
@@ -293,6 +309,9 @@ SPOILERS = [
     (tell_somebody_else, ["no-outcomes"]),
     (tell_late, ["outcomes-late"]),
     (tell_no_grpc_status, ["grpc-status-hidden"]),
+    (tell_nothing_of_forwarding, ["forwards-unsaid"]),
+    (tell_of_headers_that_stay, ["forwards-untrue"]),
+    (tell_that_all_is_forwarded, ["forwards-untrue"]),
     (unforward, ["header-hidden", "header-hidden", "force-hidden"]),
     (disallow, ["header-hidden"]),
     (unroute, ["no-route"]),
@@ -327,6 +346,7 @@ SPOILERS = [
 ]
 
 FITTING = [
+    tell_of_less,
     tell_by_another_cluster,
     lead_by_weighted_clusters,
     lead_by_header,

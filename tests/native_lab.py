@@ -52,16 +52,22 @@ class Sample(ctypes.Structure):
 
     _fields_ = [
         *[(name, ctypes.c_uint64) for name in ("edition", "second", "end_ns", "took_ns")],
-        *[(name, ctypes.c_uint64) for name in ("trace_high", "trace_low", "parent")],
+        *[(name, ctypes.c_uint64) for name in ("trace_high", "trace_low", "parent", "span")],
         *[("rollout", ctypes.c_uint32), ("reason", ctypes.c_uint32)],
         *[("slot", ctypes.c_uint8), ("tracestate_len", ctypes.c_uint8)],
         ("tracestate", ctypes.c_char * 160),
     ]
 
 
+class SpanTemplate(ctypes.Structure):
+    """sc_span_template."""
+
+    _fields_ = [(name, Str) for name in ("common", "unit")]
+
+
 @functools.cache
 def door():
-    """Load the ring and the sampling as a library of their own."""
+    """Load the ring, the sampling and the spans as a library of their own."""
     make("door")
     library = ctypes.CDLL(str(ROOT / "build" / "check" / "door.so"))
     library.sc_sampling_decide.argtypes = [
@@ -71,8 +77,14 @@ def door():
     library.sc_sampling_decide.restype = ctypes.c_bool
     library.sc_ring_new.argtypes = [ctypes.POINTER(ctypes.c_void_p)]
     library.sc_ring_del.argtypes = library.sc_ring_commit.argtypes = [ctypes.c_void_p]
+    library.sc_ring_commit.restype = ctypes.c_bool
     library.sc_ring_claim.argtypes = [ctypes.c_void_p]
     library.sc_ring_claim.restype = ctypes.POINTER(Sample)
     library.sc_ring_take.argtypes = [ctypes.c_void_p, ctypes.POINTER(Sample)]
     library.sc_ring_take.restype = ctypes.c_bool
+    span = [ctypes.POINTER(Sample), ctypes.POINTER(SpanTemplate)]
+    library.sc_span_size.argtypes = span
+    library.sc_span_size.restype = ctypes.c_size_t
+    library.sc_span_write.argtypes = [*span, ctypes.c_char_p]
+    library.sc_span_write.restype = None
     return library

@@ -25,7 +25,7 @@ from messages import request_headers
 from sidecar.extproc._transport import Server
 from sidecar.routing import Route, Table, UnitSource, Variant, compile_table
 
-DEADLINE_S = 20
+DEADLINE_S = 60
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 PATH = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 MESSAGE = request_headers([(":path", b"/"), ("x-user-id", b"u1")])
@@ -265,11 +265,11 @@ class Place:
 
 
 @contextlib.contextmanager
-def serving(kind="unix", *, table=TABLE, threads=1, greeting_ms=0, stall_ms=0):
+def serving(kind="unix", *, table=TABLE, threads=1, greeting_ms=0, stall_ms=0, sampling=None):
     """A native server in this process. Yields (server, place)."""
     place = Place(kind)
     server = Server(
-        place.listen().detach(), threads, kind == "unix", None, None, greeting_ms, stall_ms
+        place.listen().detach(), threads, kind == "unix", sampling, None, greeting_ms, stall_ms
     )
     try:
         if table:

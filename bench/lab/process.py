@@ -108,7 +108,7 @@ class Child:
 def wait_until(
     what: str,
     probe: Callable[[], Found | None],
-    timeout_s: float = 20.0,
+    timeout_s: float = 60.0,
     alive: Sequence[Child] = (),
 ) -> Found:
     """Poll until `probe` gives something true and return it; every process in `alive` must live.

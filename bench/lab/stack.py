@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "deploy" / "examples" / "rollouts"
 # sun_path holds 108 bytes; below the run directory come names like .ext_proc.sock.1234567.
 LONGEST_RUN_DIR = 80
-COMMAND_TIMEOUT_S = 20.0
+COMMAND_TIMEOUT_S = 60.0
 
 Json = dict[str, Any]
 

@@ -20,11 +20,13 @@ uint64_t check_now_ns(void);
 /* A whole file; freed by the caller. */
 sc_str check_read(const char *folder, const char *name);
 
-/* What native/check/seeds.py wrote to `folder`: two tables of the same rollouts, and a message that both answer. */
+/* What native/check/seeds.py wrote to `folder`: two tables of the same rollouts, a message that both answer, and an access
+ * log of two requests that end just now, for one rollout with one version. */
 typedef struct {
   sc_table *tables[2];
   sc_str message;
   sc_str answers[2]; /* by table */
+  sc_str log;
 } check_fixed;
 
 check_fixed check_load(const char *folder);

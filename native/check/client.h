@@ -8,6 +8,7 @@
 #include "sc_buf.h"
 
 #define PROCESS "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
+#define LOG "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs"
 #define WATCH "/grpc.health.v1.Health/Watch"
 #define HEALTH_CHECK "/grpc.health.v1.Health/Check"
 
@@ -31,6 +32,7 @@ struct client_call {
   int grpc_status; /* -1: none came */
   const sc_str *expected;
   call_manner manner;
+  bool one_way; /* no answer is awaited */
 };
 
 struct client {

@@ -2,9 +2,11 @@
  * memory). What must hold: no crash, no leak (LeakSanitizer looks at the end), an error is returned, and what
  * could not be changed is as it was: the same step done again succeeds. Linked with -Wl,--wrap=malloc and the like. */
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "client.h"
+#include "sc_als.h"
 #include "sc_conn.h"
 #include "sc_extproc.h"
 #include "sc_health.h"
@@ -127,6 +129,77 @@ static int starts_a_server(void)
   return rv;
 }
 
+/* ---- an access log ---------------------------------------------------------------------------- */
+
+enum { JOURNAL = 1 << 14, UNITS = 64, NAMES = 300 };
+
+static uint64_t journal[JOURNAL / sizeof(uint64_t)];
+
+static uint64_t folded(sc_rows *rows)
+{
+  uint64_t number = sc_rows_turn(rows), all = 0;
+  const sc_row *found;
+  size_t at = 0;
+  for (int count; number > 0 && (count = sc_rows_fold(rows, number, &at, &found)) > 0;)
+    for (int i = 0; i < count; i++) all += found[i].sums[SC_CELL_COMPLETED];
+  if (number > 0) sc_rows_release(rows, number);
+  return all;
+}
+
+/* So many names that their set must grow; what could not be learnt is learnt the next time. */
+static int learn(sc_rows *rows)
+{
+  int rv = 0;
+  for (size_t i = 0; i < NAMES; i++) {
+    char name[16];
+    sc_str variant = {(uint8_t *)name, (size_t)snprintf(name, sizeof name, "v%zu", i)};
+    int now;
+    ARMED(now, sc_rows_know_variant(rows, SC_LITERAL("chat"), variant));
+    if (now < 0) CHECK(sc_rows_know_variant(rows, SC_LITERAL("chat"), variant) == 0);
+    rv = rv < 0 ? rv : now;
+  }
+  return rv;
+}
+
+/* So many tables that what they changed must grow; what could not be noted is noted the next time. */
+static int follow(sc_rows *rows)
+{
+  int rv = 0;
+  for (size_t i = 0; i < NAMES; i++) {
+    char name[16];
+    sc_str version = {(uint8_t *)name, (size_t)snprintf(name, sizeof name, "t%zu", i)};
+    int now;
+    ARMED(now, sc_rows_begin_version(rows, version));
+    if (now < 0) CHECK(sc_rows_begin_version(rows, version) == 0);
+    rv = rv < 0 ? rv : now;
+    ARMED(now, sc_rows_change_odds(rows, i % 2 ? version : SC_LITERAL("chat"), version));
+    if (now < 0) CHECK(sc_rows_change_odds(rows, i % 2 ? version : SC_LITERAL("chat"), version) == 0);
+    rv = rv < 0 ? rv : now;
+  }
+  return rv;
+}
+
+/* Once there are rows, no missing memory loses an entry. */
+static int takes_a_log(void)
+{
+  sc_rows *rows;
+  int rv;
+  memset(journal, 0, sizeof journal);
+  ARMED(rv, sc_rows_new(&rows, (uint8_t *)journal, JOURNAL, UNITS));
+  if (rv < 0) return rv;
+  CHECK(sc_rows_know_variant(rows, SC_LITERAL("chat"), SC_LITERAL("canary")) == 0);
+  rv = learn(rows);
+  int followed = follow(rows);
+  rv = rv < 0 ? rv : followed;
+  armed = true;
+  CHECK(sc_rows_know_version(rows, SC_LITERAL("v1")) == 0);
+  sc_rows_take(rows, fixed->log, (uint64_t)time(NULL) * 1000000);
+  CHECK(folded(rows) == 2);
+  armed = false;
+  sc_rows_del(rows);
+  return rv;
+}
+
 /* ---- a connection --------------------------------------------------------------------------- */
 
 typedef struct {
@@ -134,7 +207,8 @@ typedef struct {
   sc_edition *edition;
   sc_extproc extproc;
   sc_health health;
-  sc_method methods[1 + SC_HEALTH_METHODS];
+  sc_rows *rows;
+  sc_method methods[2 + SC_HEALTH_METHODS];
   sc_conn_options options;
   sc_conn_counts counts;
   sc_conn *conn;
@@ -171,7 +245,12 @@ static void begin(pair *p)
   p->health = (sc_health){.service = SC_LITERAL("canary"), .serving = true};
   p->methods[0] = sc_extproc_method(&p->extproc);
   sc_health_methods(&p->health, &p->methods[1]);
-  p->options = (sc_conn_options){.methods = p->methods, .n_methods = 1 + SC_HEALTH_METHODS, .keep_trace = true};
+  memset(journal, 0, sizeof journal);
+  CHECK(sc_rows_new(&p->rows, (uint8_t *)journal, JOURNAL, UNITS) == 0);
+  CHECK(sc_rows_know_version(p->rows, SC_LITERAL("v1")) == 0);
+  CHECK(sc_rows_know_variant(p->rows, SC_LITERAL("chat"), SC_LITERAL("canary")) == 0);
+  p->methods[1 + SC_HEALTH_METHODS] = sc_als_method(p->rows);
+  p->options = (sc_conn_options){.methods = p->methods, .n_methods = 2 + SC_HEALTH_METHODS, .keep_trace = true};
 }
 
 static int end(pair *p)
@@ -182,10 +261,11 @@ static int end(pair *p)
   sc_buf_free(&p->to_us);
   sc_buf_free(&p->to_peer);
   sc_edition_del(p->edition);
+  sc_rows_del(p->rows);
   return failures > 0 ? SC_ERR_NOMEM : 0;
 }
 
-/* A message in two parts, answered; a health watch that is told of a change; resets; a drain. */
+/* A message in two parts, answered; an access log; a health watch that is told of a change; resets; a drain. */
 static int converses(void)
 {
   pair p;
@@ -197,6 +277,7 @@ static int converses(void)
     client_open(p.client, PROCESS, fixed->message, CALL_RESETS);
     client_open(p.client, WATCH, SC_LITERAL(""), CALL_STAYS);
     client_open(p.client, HEALTH_CHECK, SC_LITERAL("\x0a\x06" "canary"), CALL_ENDS);
+    client_open(p.client, LOG, fixed->log, CALL_ENDS);
     client_open(p.client, "/unknown.Service/Method", SC_LITERAL("?"), CALL_ENDS);
     client_output(p.client, &p.to_us);
     sc_str all = sc_buf_view(&p.to_us);
@@ -212,7 +293,8 @@ static int converses(void)
     if (!p.closed) sc_conn_drain(p.conn);
     armed = false;
     exchange(&p);
-    if (failures == 0) CHECK(p.closed && p.client->broken == 0 && p.client->answered == 5 && p.client->ended_badly == 1);
+    if (failures == 0) CHECK(p.closed && p.client->broken == 0 && p.client->answered == 6 && p.client->ended_badly == 1 &&
+                             folded(p.rows) == 2);
   }
   return end(&p);
 }
@@ -250,7 +332,7 @@ int main(int argc, char **argv)
     scenario *run;
   } all[] = {{"load a table", loads_a_table}, {"answer", answers}, {"make an edition", makes_an_edition},
              {"make a ring", makes_a_ring}, {"fill a buffer", fills_a_buffer}, {"start a server", starts_a_server},
-             {"converse", converses}};
+             {"take a log", takes_a_log}, {"converse", converses}};
   for (size_t i = 0; i < sizeof all / sizeof *all; i++)
     for (int after = 0; after < 2; after++) CHECK(in_turn(all[i].name, all[i].run, after) > 0);
   free((void *)(uintptr_t)table_bytes.data);

@@ -66,13 +66,36 @@ static void swap(lane *l)
   collect(l);
 }
 
+/* What may be named grows with every table, as the sidecar tells it. */
+static void know(lane *l)
+{
+  char version[32];
+  int len = snprintf(version, sizeof version, "v%llu", (unsigned long long)l->number);
+  CHECK(sc_rows_know_version(l->rows, (sc_str){(const uint8_t *)version, (size_t)len}) == 0);
+  CHECK(sc_rows_know_variant(l->rows, SC_LITERAL("chat"), (sc_str){(const uint8_t *)version, (size_t)len}) == 0);
+}
+
+static void fold(lane *l)
+{
+  uint64_t number = l->rows ? sc_rows_turn(l->rows) : 0;
+  const sc_row *found;
+  size_t at = 0;
+  int count;
+  if (number == 0) return;
+  while ((count = sc_rows_fold(l->rows, number, &at, &found)) > 0)
+    for (int i = 0; i < count; i++) l->folded += found[i].sums[SC_CELL_COMPLETED];
+  CHECK(count == 0);
+  sc_rows_release(l->rows, number);
+}
+
 void lane_start(lane *l)
 {
   uint64_t generation = ++l->started;
   sc_server_options options = {.n_threads = l->n_threads,
                                .listener = listen_at(l, generation),
                                .trusted = !l->tcp,
-                               .sampling = {.on = true, .follow_parent = true}};
+                               .sampling = {.on = true, .follow_parent = true},
+                               .rows = l->rows};
   CHECK(sc_server_new(&l->server, &options) == 0);
   swap(l);
   l->serving = true;
@@ -88,9 +111,11 @@ void lane_tend(lane *l)
   for (size_t i = 0; i < 256 && sc_server_take_sample(l->server, &sample); i++) l->samples++;
   sc_server_count(l->server, &counts);
   collect(l);
+  fold(l);
   if (now_ns - l->swapped_ns < l->swap_every_ns) return;
   l->swapped_ns = now_ns;
   swap(l);
+  if (l->rows) know(l);
   if (l->number % FLIP_EVERY == 0) sc_server_set_serving(l->server, l->serving = !l->serving);
 }
 
@@ -99,6 +124,7 @@ static void end(lane *l)
   sc_edition_del(sc_server_del(l->server));
   for (size_t i = 0; i < l->n_retired; i++) sc_edition_del(l->retired[i]);
   l->n_retired = 0;
+  for (size_t half = 0; half < 2; half++) fold(l);
 }
 
 void lane_drain(lane *l)

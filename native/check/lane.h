@@ -3,6 +3,7 @@
 #define LANE_H
 
 #include "check.h"
+#include "sc_rows.h"
 #include "sc_server.h"
 
 typedef struct {
@@ -11,6 +12,7 @@ typedef struct {
   bool tcp;
   size_t n_threads;
   uint64_t swap_every_ns;
+  sc_rows *rows; /* of the access logs, all generations'; NULL: none are taken */
   /* Read by clients, atomically. */
   uint64_t generation; /* 0: nobody is there */
   uint64_t cut;        /* the latest generation that ended, or is about to, without finishing its calls */
@@ -19,13 +21,14 @@ typedef struct {
   sc_server *server;
   sc_edition *retired[64];
   size_t n_retired;
-  uint64_t started, number, samples, swapped_ns;
+  uint64_t started, number, samples, swapped_ns, folded;
   bool serving;
 } lane;
 
 void lane_start(lane *l);
 
-/* The owner's turn: swaps the table when it is time, frees what nobody reads, flips the health, takes samples, counts. */
+/* The owner's turn: swaps the table when it is time, frees what nobody reads, flips the health, takes samples, folds rows,
+ * counts. */
 void lane_tend(lane *l);
 
 /* Nobody new comes; all who are there are served to their end. */

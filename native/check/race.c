@@ -1,7 +1,8 @@
 /* Two servers, a Unix socket's and a TCP one, under everything at once: tables that are swapped every few hundred
- * microseconds, peers that cut, stall, reset, send garbage or watch the health, a reader of the rings, drains and sudden
- * ends. What must hold: every answer is one of the two tables' byte for byte, a well-behaved call on a connection that was
- * not cut is answered, nobody waits for ever; and the sanitizers have nothing to say. */
+ * microseconds, peers that cut, stall, reset, send garbage, watch the health or send access logs, a reader of the rings and of
+ * the rows, drains and sudden ends. What must hold: every answer is one of the two tables' byte for byte, a well-behaved
+ * call on a connection that was not cut is answered, every request that was taken from a log is in a row once, nobody waits
+ * for ever; and the sanitizers have nothing to say. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -13,9 +14,9 @@
 #include "client.h"
 #include "lane.h"
 
-enum { CLIENTS = 4, LANES = 2, PATIENCE_MS = 60000 };
+enum { CLIENTS = 4, LANES = 2, PATIENCE_MS = 60000, JOURNAL = 1 << 20, UNITS = 64 };
 
-typedef enum { STEADY, AS_ENVOY, WATCHES, SLOW_READER, WELL_BEHAVED, RESETS_EARLY = WELL_BEHAVED, GARBLES, CUTS, DEAF, MANNERS } conduct;
+typedef enum { STEADY, AS_ENVOY, WATCHES, SLOW_READER, WELL_BEHAVED, RESETS_EARLY = WELL_BEHAVED, LOGS, GARBLES, CUTS, DEAF, MANNERS } conduct;
 
 typedef struct {
   pthread_t thread;
@@ -48,6 +49,7 @@ static void open_calls(talk *t)
 {
   client *c = t->client;
   while (t->to_open > 0 && !c->going && c->n_waiting < t->at_once) {
+    if (t->manner == LOGS) client_open(c, LOG, t->self->fixed->log, CALL_ENDS);
     call_manner how = t->manner == AS_ENVOY ? CALL_RESETS : t->manner == RESETS_EARLY ? CALL_RESETS_AT_ONCE : CALL_ENDS;
     client_open(c, PROCESS, t->self->fixed->message, how);
     t->to_open--;
@@ -182,30 +184,41 @@ static void *own(void *argument)
 
 static void report(const lane *lanes, const visitor *visitors)
 {
-  uint64_t opened = 0, answered = 0, samples = 0, swaps = 0, generations = 0;
+  uint64_t opened = 0, answered = 0, samples = 0, swaps = 0, generations = 0, logged = 0;
   for (size_t i = 0; i < LANES; i++) {
     samples += lanes[i].samples;
     swaps += lanes[i].number;
     generations += lanes[i].started;
+    logged += lanes[i].folded;
+    CHECK(lanes[i].folded == sc_rows_counted(lanes[i].rows, SC_TAKEN));
   }
   for (size_t i = 0; i < CLIENTS; i++) {
     opened += visitors[i].opened;
     answered += visitors[i].answered;
   }
-  printf("race: %llu calls, %llu checked answers, %llu swaps, %llu servers, %llu samples\n", (unsigned long long)opened,
-         (unsigned long long)answered, (unsigned long long)swaps, (unsigned long long)generations,
-         (unsigned long long)samples);
-  CHECK(answered > 0 && swaps > 10 && samples > 0);
+  printf("race: %llu calls, %llu checked answers, %llu swaps, %llu servers, %llu samples, %llu logged\n",
+         (unsigned long long)opened, (unsigned long long)answered, (unsigned long long)swaps,
+         (unsigned long long)generations, (unsigned long long)samples, (unsigned long long)logged);
+  CHECK(answered > 0 && swaps > 10 && samples > 0 && logged > 0);
+}
+
+static void keep_rows(lane *l, uint64_t *journal)
+{
+  CHECK(sc_rows_new(&l->rows, (uint8_t *)journal, JOURNAL, UNITS) == 0);
+  CHECK(sc_rows_know_version(l->rows, SC_LITERAL("v1")) == 0);
+  CHECK(sc_rows_know_variant(l->rows, SC_LITERAL("chat"), SC_LITERAL("canary")) == 0);
 }
 
 int main(int argc, char **argv)
 {
+  static uint64_t journals[LANES][JOURNAL / sizeof(uint64_t)];
   CHECK(argc == 3);
   check_fixed fixed = check_load(argv[1]);
   lane lanes[LANES] = {{.fixed = &fixed, .n_threads = 2, .swap_every_ns = 200000},
                        {.fixed = &fixed, .n_threads = 3, .swap_every_ns = 300000, .tcp = true}};
   visitor visitors[CLIENTS] = {0};
   pthread_t owners[LANES];
+  for (size_t i = 0; i < LANES; i++) keep_rows(&lanes[i], journals[i]);
   for (size_t i = 0; i < LANES; i++) CHECK(pthread_create(&owners[i], NULL, own, &lanes[i]) == 0);
   for (size_t i = 0; i < CLIENTS; i++) {
     visitors[i] = (visitor){.lanes = lanes, .fixed = &fixed, .random = i + 1};
@@ -216,6 +229,7 @@ int main(int argc, char **argv)
   for (size_t i = 0; i < CLIENTS; i++) pthread_join(visitors[i].thread, NULL);
   for (size_t i = 0; i < LANES; i++) pthread_join(owners[i], NULL);
   report(lanes, visitors);
+  for (size_t i = 0; i < LANES; i++) sc_rows_del(lanes[i].rows);
   check_free(&fixed);
   return 0;
 }

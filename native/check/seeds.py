@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
+import entries  # noqa: E402
 import messages  # noqa: E402
 import ruled  # noqa: E402
 
-from sidecar.routing import Route, UnitSource, Variant, compile_table  # noqa: E402
+from sidecar.routing import Route, Rows, UnitSource, Variant, compile_table  # noqa: E402
 
 UNIT = (
     UnitSource("header", "x-user-id"),
@@ -84,11 +85,12 @@ def write(folder: Path, name: str, content: bytes) -> None:
 
 
 def write_fixed(folder: Path) -> None:
-    """The drivers' tables: two versions of the same rollouts."""
+    """The drivers' tables, two versions of the same rollouts, and what they are sent."""
     routes = fixed_routes()
     write(folder, "a.table", compile_table(routes, "version-a", ruled.KEYS))
     write(folder, "b.table", compile_table(routes, "version-b", ruled.KEYS))
     write(folder, "message", fixed_message())
+    write(folder, "log", entries.message(entries.entry(), entries.entry(code=500, grpc_status="2")))
 
 
 def write_seeds(folder: Path, strategy: st.SearchStrategy[bytes]) -> None:
@@ -98,6 +100,26 @@ def write_seeds(folder: Path, strategy: st.SearchStrategy[bytes]) -> None:
     drawn(strategy, lambda b: write(folder, f"made-{sha256(b).hexdigest()[:12]}", b))
 
 
+def logged() -> st.SearchStrategy[bytes]:
+    """What fuzz_log.c takes: messages, into much room or little, and the memory they leave."""
+    said = st.lists(st.one_of(entries.ENTRIES, entries.PLAIN), min_size=1, max_size=4)
+    return st.tuples(st.sampled_from([0, 4]), said).map(
+        lambda pair: bytes(pair[:1]) + entries.message(*pair[1])
+    ) | said.map(journal)
+
+
+def journal(said: list[Any]) -> bytes:
+    """What stands in a journal after these entries: its records, or all of it."""
+    memory = bytearray(1 << 16)
+    rows = Rows(memory, 64)
+    for version in ("v1", "v2"):
+        rows.know(version, [(r, v) for r in ("chat", "shop") for v in ("stable", "canary")])
+    rows.take(entries.message(*said), entries.NOW_US)
+    used = int.from_bytes(memory[24:32], "little")
+    records = bytes(memory[64 : 64 + used])
+    return b"\x01" + records if len(said) % 2 else b"\x02" + bytes(memory[:64]) + records
+
+
 def main(fixed: str, corpus: str | None = None) -> None:
     """Write the folders."""
     write_fixed(Path(fixed))
@@ -105,6 +127,7 @@ def main(fixed: str, corpus: str | None = None) -> None:
         tables = ruled.ruled_tables().map(lambda r: compile_table(r, "v", ruled.KEYS))
         write_seeds(Path(corpus) / "table", tables)
         write_seeds(Path(corpus) / "codec", ruled.ruled_requests(ruled_routes()[:2]))
+        write_seeds(Path(corpus) / "log", logged())
 
 
 if __name__ == "__main__":

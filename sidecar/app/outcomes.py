@@ -16,6 +16,7 @@ from sidecar.control.guarding import Guard
 from sidecar.control.pb import outcomes_pb2
 from sidecar.control.reporting import Reporter
 from sidecar.errors import CanaryError
+from sidecar.outcomes.ledger import Names, Table
 from sidecar.outcomes.recording import Recorder
 from sidecar.outcomes.spool import Row
 from sidecar.outcomes.windows import LONGEST_S, Windows
@@ -56,16 +57,20 @@ class Outcomes:
             return
         self._engine.rows = self._recorder.rows
 
+    def log_names(self) -> list[str]:
+        """Return what the open access logs say of themselves."""
+        return self._recorder.rows.log_names() if self._recorder else []
+
     def guard(self, client: Client) -> None:
         """Watch the hard limits of what this client follows."""
         self._guard = Guard(client, self._windows.seen, self._reporter.news)
 
     def begin_version(
-        self, version: str, names: Sequence[tuple[str, str]], changed: Collection[str]
+        self, version: str, names: Names, changed: Names, odds: Collection[str]
     ) -> None:
-        """Take note that a table is about to come into force, and whose odds are others by it."""
+        """Take note that a table is about to come into force: all of it, what changed, and odds."""
         if self._recorder:
-            self._recorder.begin_version(version, names, changed)
+            self._recorder.begin_version(Table(version, names, changed, odds))
 
     async def run(self) -> None:
         """Record and report until cancelled."""

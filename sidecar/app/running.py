@@ -5,6 +5,7 @@ its parts fails.
 """
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -21,6 +22,9 @@ from sidecar.telemetry import Telemetry
 
 RETRY_S = 1.0
 _SWITCH_S = 0.0005
+# glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGE_BYTES = 256 << 10
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +47,7 @@ class Part(Protocol):
 def run(settings: Settings, service: str, make: Callable[[Telemetry], Sequence[Part]]) -> None:
     """Run what `make` makes until a signal ends it. Raises CanaryError if a part cannot start."""
     _favour_requests()
+    _give_large_memory_back()
     telemetry.configure_logs(settings.log_format)
     onlooker = telemetry.start(service, settings.node, settings.metrics)
     try:
@@ -56,6 +61,18 @@ def _favour_requests() -> None:
     sys.setswitchinterval(_SWITCH_S)
     # A full collection walks every rollout there is; young garbage goes as before.
     gc.set_threshold(50_000, 20, 100)
+
+
+def _give_large_memory_back() -> None:
+    """Let what is large go back to the system when it is freed, whatever thread had it.
+
+    By itself glibc learns from the first large response to keep as much in every thread's arena.
+    Where the C library has no mallopt(3), it does as it does.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _LARGE_BYTES)
 
 
 async def _serve(make: Callable[[], Sequence[Part]]) -> None:

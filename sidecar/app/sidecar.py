@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 from random import SystemRandom
 
 from sidecar import extproc, telemetry
+from sidecar.app.hearing import Hearing
 from sidecar.app.outcomes import Outcomes
+from sidecar.app.running import lasting
 from sidecar.config import Settings, socket_path
 from sidecar.control import messages, wire
 from sidecar.control.backoff import Backoff
@@ -38,6 +40,7 @@ class Sidecar:
             force_keys=ForceKeys(settings.force_keys),
         )
         self._outcomes.guard(self._client)
+        self._hearing = Hearing(self._outcomes.log_names, lambda: self._client.table)
         self._admin = AdminServer(settings.admin, self._report, self._client)
         self._engine.observer = onlooker.observer
         onlooker.measure_sidecar(self._sources())
@@ -60,6 +63,7 @@ class Sidecar:
         async with asyncio.TaskGroup() as parts:
             for part in (self._client, self._outcomes):
                 parts.create_task(part.run())
+            parts.create_task(lasting(self._hearing.run))
 
     async def stop(self) -> None:
         """Drain: no stream of Envoy's is cut."""
@@ -88,7 +92,12 @@ class Sidecar:
             return telemetry.ControlStream(connected, client.connections, client.nacks)
 
         return telemetry.SidecarSources(
-            engine.decisions, engine.durations, engine.counters, table, control_stream
+            engine.decisions,
+            engine.durations,
+            engine.counters,
+            table,
+            control_stream,
+            lambda: len(self._hearing.unseen) if self._hearing.said else None,
         )
 
     async def _report(self) -> pb.SidecarStatus:
@@ -97,6 +106,7 @@ class Sidecar:
         status.engine, status.ready = engine.name, engine.ready
         status.listen = self._settings.listen
         status.counters.update({**engine.counters(), **await self._outcomes.counters()})
+        status.forwarding.CopyFrom(await self._hearing.status())
         if table := await messages.table_status(self._client, engine.decisions()):
             status.table.CopyFrom(table)
         return status

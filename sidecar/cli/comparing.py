@@ -26,7 +26,10 @@ def with_running(rollouts: Iterable[Rollout], settings: Settings) -> Iterator[tu
 
 
 def moved(before: Route, after: Route) -> float:
-    """Return the share of people, from 0 to 1, who get another variant, by the same unit."""
+    """Return the share of people, from 0 to 1, who get another variant, by the same unit.
+
+    They bring nothing but the unit: no segment that looks at more fits any of them.
+    """
     sides = [replace(route, unit=(_UNIT,)) for route in (before, after)]
     answers = ([twin.decide_one(side, one).variant for one in _PEOPLE] for side in sides)
     return float(sum(old != new for old, new in zip(*answers, strict=True)) / len(_PEOPLE))
@@ -44,4 +47,6 @@ def _said(change: pb.PreviewedChange) -> str:
     share = f"moves {moved(before, after):.1%} of the people".replace("%", " %")
     if before.unit != after.unit:
         share += " who keep their unit"
+    if before.segments or after.segments:
+        share += ", segments aside"
     return "; ".join([share, *said])

@@ -132,12 +132,27 @@ def _sidecar(console: Console, status: pb.SidecarStatus) -> None:
         )
     if status.HasField("last_nack"):
         _nack(console, "refused", status.last_nack)
+    _forwarding(console, status.forwarding)
     rollouts = _table("rollout", "in force", "resource", "decided since the start")
     for one in table.rollouts:
         rollouts.add_row(one.name, _percents(one.weights), one.version, _decided(one.decided))
     console.print(rollouts)
-    counts = ", ".join(f"{name} {status.counters[name]}" for name in sorted(status.counters))
-    console.print(f"counted: {counts}")
+    # What never happened is left to --json: some thirty zeros hide the one figure that matters.
+    counts = ", ".join(
+        f"{name} {count}" for name, count in sorted(status.counters.items()) if count
+    )
+    console.print(f"counted: {counts or 'nothing yet'}")
+
+
+def _forwarding(console: Console, forwarding: pb.Forwarding) -> None:
+    for one in forwarding.unseen:
+        more = f" (and {one.rollouts - 1} more)" if one.rollouts > 1 else ""
+        text = f"[red]Envoy does not forward {escape(one.what)}[/]: {one.rollout}{more} looks there"
+        console.print(text, soft_wrap=True)
+    if forwarding.silent:
+        console.print("Envoy does not say what it forwards (its access log's log_name)")
+    elif forwarding.said and not forwarding.unseen:
+        console.print("Envoy forwards all that the rollouts look at")
 
 
 def _nack(console: Console, who: str, nack: pb.Refusal) -> None:

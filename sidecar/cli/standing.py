@@ -60,6 +60,14 @@ def _sidecar(status: pb.SidecarStatus) -> Iterator[Finding]:
             "start the controller there, or say where it is with --control or CANARY_CONTROL; "
             "`canary status` shows the whole error",
         )
+    for one in status.forwarding.unseen:
+        yield Finding(
+            "input-unseen",
+            where,
+            f"its Envoy says that it does not forward {one.what}, and rollout {one.rollout!r}"
+            f"{f' (and {one.rollouts - 1} more)' if one.rollouts > 1 else ''} looks there",
+            "forward it (`canary envoy` makes what fits), or change the rollout",
+        )
     if _pending(status):
         nack = status.last_nack
         yield Finding(

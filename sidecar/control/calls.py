@@ -3,21 +3,27 @@
 Whatever the other side refuses comes back as a CanaryError with the text it was refused with.
 """
 
+from __future__ import annotations
+
 import os
 import pwd
-from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 from google.protobuf.message import Message
 
 from sidecar.config import NO_SECURITY, Security
-from sidecar.control import keepsake, wire
+from sidecar.control import wire
 from sidecar.control.dialling import Dialler
-from sidecar.control.following import Holdings
 from sidecar.control.pb import control_pb2 as pb
 from sidecar.errors import CanaryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from decimal import Decimal
+
+    from sidecar.routing import Route
 
 TIMEOUT_S = 10.0
 
@@ -105,14 +111,27 @@ def sidecar_status(address: str) -> pb.SidecarStatus:
     return _call(Dialler(address), method, request, pb.SidecarStatus, "sidecar")
 
 
-def sidecar_resources(address: str) -> Holdings:
-    """Ask a sidecar for what it has in force. Raises UnreachableError, RefusedError, ResourceError.
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a sidecar has in force, by the name of the table that it makes; nothing before one."""
 
-    Nothing is held before the first table.
+    version: str
+    routes: Sequence[Route]
+
+
+def sidecar_resources(address: str) -> Resources:
+    """Ask a sidecar for what it has in force.
+
+    Raises UnreachableError, RefusedError, ResourceError.
     """
+    # Only this call needs the rollouts' own code, whose import takes longer than the call.
+    from sidecar.control import keepsake  # noqa: PLC0415
+
     request = pb.GetResourcesRequest()
     method = f"/{wire.SIDECAR_SERVICE}/GetResources"
-    return keepsake.unpack(_call(Dialler(address), method, request, pb.StoredResources, "sidecar"))
+    said = _call(Dialler(address), method, request, pb.StoredResources, "sidecar")
+    holdings = keepsake.unpack(said)
+    return Resources(holdings.version, holdings.routes)
 
 
 def attempt(ask: Callable[[str], _Answer], address: str) -> _Answer | CanaryError:

@@ -18,20 +18,22 @@ from random import SystemRandom
 import grpc
 
 from sidecar.config import NO_SECURITY, Security
-from sidecar.control import envelopes, following, keepsake, tripkeeping
+from sidecar.control import edition, envelopes, following, keepsake, tripkeeping
 from sidecar.control.backoff import Backoff
 from sidecar.control.conversation import Refusal
 from sidecar.control.dialling import Dialler
+from sidecar.control.edition import Edition, Variants
 from sidecar.control.following import Holdings, OutOfStepError
 from sidecar.control.force_keys import ForceKeys
 from sidecar.control.offload import LARGE_BYTES, MANY, give_memory_back, off_loop_if
 from sidecar.delivery import breaker
 from sidecar.errors import CanaryError
-from sidecar.routing import Route, Table, compile_table
+from sidecar.routing import Route, Table
 from sidecar.routing.force import Key
-from sidecar.routing.odds import changed
 
-Announce = Callable[[str, Sequence[tuple[str, str]], Collection[str]], None]
+Names = Iterable[tuple[str, str]]
+# A table's version, its (rollout, variant), those that changed, and the rollouts of other odds.
+Announce = Callable[[str, Names, Names, Collection[str]], None]
 _RESAVE_FIRST_S = 1.0
 _RESAVE_LIMIT_S = 60.0
 _Stream = grpc.aio.StreamStreamCall[bytes, bytes]
@@ -49,15 +51,15 @@ class Link:
     last_error: str = ""
 
 
-def _nobody(version: str, names: Sequence[tuple[str, str]], changed: Collection[str]) -> None:
-    del version, names, changed
+def _nobody(*_: object) -> None:
+    pass
 
 
 class Client:
     """Follows the controller at `address` and gives every good table to `swap`.
 
-    `announce` is told its version, its (rollout, variant), and which rollouts have other odds by
-    it, just before. What could not be kept on disk is tried again, at last when it ends.
+    `announce` is told of it just before. What could not be kept on disk is tried again, at last
+    when it ends.
 
     Raises ConfigError if that would be plaintext by accident.
     """
@@ -79,10 +81,9 @@ class Client:
         self.node = node
         self.backoff = backoff
         self.holdings: Holdings | None = None
-        self.trips: breaker.Trips = breaker.NOTHING
+        self._edition: Edition | None = None
         # The rollouts in force as they are obeyed here, trips included, with their time of arrival.
         self.routes: dict[str, tuple[Route, float]] = {}
-        self.table: Table | None = None
         self.table_since: datetime | None = None
         self.source = ""
         self.last_nack: Refusal | None = None
@@ -98,6 +99,16 @@ class Client:
         self._force_keys = force_keys
         self._honoured: tuple[Key, ...] = ()
 
+    @property
+    def trips(self) -> breaker.Trips:
+        """What this sidecar holds out by itself."""
+        return self._edition.trips if self._edition else breaker.NOTHING
+
+    @property
+    def table(self) -> Table | None:
+        """The table in force."""
+        return self._edition.table if self._edition else None
+
     async def start_from_disk(self) -> bool:
         """Put the last good resources in force, if there are any; say whether there were.
 
@@ -109,9 +120,8 @@ class Client:
             if holdings is None:
                 return False
             kept = await asyncio.to_thread(tripkeeping.load, self._trips_file)
-            trips = breaker.after(kept, _revisions(holdings))
-            table = await asyncio.to_thread(_table, holdings, trips, self._honoured)
-            self._put_in_force(holdings, trips, table, "disk")
+            made = await asyncio.to_thread(_after, None, holdings, kept, self._honoured)
+            self._put_in_force(made, "disk")
         except (CanaryError, ValueError) as error:
             _log.warning("resources on disk ignored", extra={"error": error})
             return False
@@ -143,8 +153,9 @@ class Client:
             async with self._dialler.aio_channel() as channel:
                 stream: _Stream = channel.stream_stream(envelopes.METHOD)(metadata=metadata)
                 await stream.write(envelopes.pack_request(self._hello()))
-                while isinstance(data := await stream.read(), bytes):
-                    await stream.write(envelopes.pack_request(await self._take(data)))
+                # Nothing here holds on to a response of megabytes while it waits for the next.
+                while (answer := await self._heard(stream)) is not None:
+                    await stream.write(envelopes.pack_request(answer))
                 code, details = await stream.code(), await stream.details()
             if code is grpc.StatusCode.OK and self.link.connected:
                 return
@@ -163,6 +174,10 @@ class Client:
         held = self.holdings.versions if self.holdings else {}
         return envelopes.Request(node=self.node, subscribe=(envelopes.WILDCARD,), held=held)
 
+    async def _heard(self, stream: _Stream) -> envelopes.Request | None:
+        data = await stream.read()
+        return await self._take(data) if isinstance(data, bytes) else None
+
     async def _take(self, data: bytes) -> envelopes.Request:
         """Put a response in force, or not; return the ACK or the NACK."""
         large = len(data) > LARGE_BYTES or len(self._held.resources) > MANY
@@ -172,9 +187,9 @@ class Client:
             async with self._one_at_a_time:
                 after = await off_loop_if(large, following.step, self._held, response)
                 if self.holdings is None or after.version != self.holdings.version:
-                    trips = breaker.after(self.trips, _revisions(after))
-                    table = await off_loop_if(large, _table, after, trips, self._honoured)
-                    self._put_in_force(after, trips, table, "control stream")
+                    before, keys = self._edition, self._honoured
+                    made = await off_loop_if(large, _after, before, after, self.trips, keys)
+                    self._put_in_force(made, "control stream")
                     self._unsaved.set()
         except Exception as error:  # noqa: BLE001 - whatever it is, the last good table stays
             self._refused(error, response.table_version)
@@ -192,8 +207,9 @@ class Client:
             if held is None or held.version != trip.resource or trips is self.trips:
                 return False
             large = len(self._held.resources) > MANY
-            table = await off_loop_if(large, _table, self._held, trips, self._honoured)
-            self._put_in_force(self._held, trips, table, self.source)
+            before, keys = self._edition, self._honoured
+            made = await off_loop_if(large, edition.after, before, self._held, trips, keys)
+            self._put_in_force(made, self.source)
             self._unsaved.set()
         return True
 
@@ -205,17 +221,14 @@ class Client:
     def _held(self) -> Holdings:
         return self.holdings or following.NOTHING
 
-    def _put_in_force(
-        self, holdings: Holdings, trips: breaker.Trips, table: Table, source: str
-    ) -> None:
-        routes = breaker.in_force(holdings.routes, trips)
-        before = breaker.in_force(self._held.routes, self.trips)
-        self._announce(table.version, _names(holdings), changed(before, routes))
+    def _put_in_force(self, made: Edition, source: str) -> None:
+        table, holdings = made.table, made.holdings
+        names = Variants(table), Variants(table, made.changed)
+        self._announce(table.version, *names, made.odds)
         self._swap(table)
-        self.table = table
-        self.routes = _since(self.routes, routes)
+        self.routes = _since(self.routes, made.noted.values())
         self.holdings = holdings
-        self.trips = trips
+        self._edition = made
         self.table_since = _now()
         self.source = source
         _log.info(
@@ -270,10 +283,13 @@ class Client:
                 continue
             async with self._one_at_a_time:
                 self._honoured = keys
-                if self.holdings is None:
+                if self._edition is None:
                     continue
-                table = await asyncio.to_thread(_table, self.holdings, self.trips, keys)
-                self._put_in_force(self.holdings, self.trips, table, self.source)
+                before = self._edition
+                made = await asyncio.to_thread(
+                    edition.after, before, before.holdings, before.trips, keys
+                )
+                self._put_in_force(made, self.source)
 
     def _save(self) -> bool:
         if self.holdings is None:
@@ -296,13 +312,12 @@ class Client:
         self._save_error = error
 
 
-def _table(holdings: Holdings, trips: breaker.Trips, keys: Sequence[Key]) -> Table:
-    routes = breaker.in_force(holdings.routes, trips)
-    return Table(compile_table(routes, breaker.version(holdings.version, trips), keys))
-
-
-def _revisions(holdings: Holdings) -> dict[str, tuple[str, int]]:
-    return {name: (held.version, held.route.revision) for name, held in holdings.resources.items()}
+def _after(
+    before: Edition | None, holdings: Holdings, trips: breaker.Trips, keys: Sequence[Key]
+) -> Edition:
+    """Make the edition of these holdings, with those of the trips that they leave standing."""
+    standing = breaker.after(trips, edition.revisions(holdings, trips))
+    return edition.after(before, holdings, standing, keys)
 
 
 def _since(
@@ -312,10 +327,6 @@ def _since(
     now_s = time.time()
     known = ((route, before.get(route.name)) for route in routes if route.limits)
     return {r.name: old if old and old[0] == r else (r, now_s) for r, old in known}
-
-
-def _names(holdings: Holdings) -> list[tuple[str, str]]:
-    return [(route.name, v.name) for route in holdings.routes for v in route.variants]
 
 
 def _now() -> datetime:

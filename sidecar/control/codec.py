@@ -4,18 +4,16 @@ Encoding is deterministic, so a resource's version can be the hash of its bytes.
 strict about meaning (an assignment is never guessed) and lenient about fields it does not know.
 """
 
-import functools
 import hashlib
-from typing import TypeVar
 
 from google.protobuf.message import DecodeError
 
 from sidecar.control import rule_codec
 from sidecar.control.pb import rollout_pb2 as pb
+from sidecar.control.rule_codec import Known
 from sidecar.errors import CanaryError
 from sidecar.routing import HardLimit, Route, RouteError, UnitSource, Variant
 
-_T = TypeVar("_T")
 TYPE_URL = "type.googleapis.com/canary.v1.Rollout"
 
 
@@ -41,8 +39,11 @@ def encode(route: Route) -> bytes:
     return message.SerializeToString(deterministic=True)
 
 
-def decode(name: str, data: bytes) -> Route:
-    """Read the resource called `name`. Raises ResourceError naming it."""
+def decode(name: str, data: bytes, known: Known | None = None) -> Route:
+    """Read the resource called `name`. Raises ResourceError naming it.
+
+    Who reads thousands gives the same `known` to all.
+    """
     try:
         message = pb.Rollout.FromString(data)
     except DecodeError as error:
@@ -52,11 +53,16 @@ def decode(name: str, data: bytes) -> Route:
     if message.assignment != pb.ASSIGNMENT_V1:
         raise _refuse(name, f"assignment {message.assignment} is not v1, the one known here")
     try:
-        return _route(name, message)
+        return _route(name, message, known or Known())
     except rule_codec.UnknownRuleError as error:
         raise _refuse(name, f"{error}, or of a kind this release does not know") from error
     except RouteError as error:
         raise ResourceError(f"resource {name!r}: {error.args[0]}", remedy=error.remedy) from error
+
+
+def weights(data: bytes) -> list[tuple[str, int]]:
+    """Read nothing but the weights, (variant, weight), of a resource that `decode` could read."""
+    return [(variant.name, variant.weight) for variant in pb.Rollout.FromString(data).variants]
 
 
 def version_of_bytes(data: bytes) -> str:
@@ -64,15 +70,15 @@ def version_of_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _route(name: str, message: pb.Rollout) -> Route:
+def _route(name: str, message: pb.Rollout, known: Known) -> Route:
     return Route(
         name=name,
-        unit=_shared(tuple(_source(message.name, source) for source in message.unit)),
+        unit=tuple(_source(message.name, source) for source in message.unit),
         salt=message.salt,
-        variants=_shared(tuple(Variant(v.name, v.weight, v.cluster) for v in message.variants)),
+        variants=tuple(Variant(v.name, v.weight, v.cluster) for v in message.variants),
         hosts=tuple(message.match.hosts),
         path_prefix=message.match.path_prefix,
-        **rule_codec.read(message),
+        **rule_codec.read(message, known),
         revision=message.revision,
         limits=tuple(
             HardLimit(one.metric, one.threshold, one.window_s, one.min_count, one.slower_than_us)
@@ -89,12 +95,6 @@ def _limit_message(limit: HardLimit) -> pb.HardLimit:
         min_count=limit.min_count,
         slower_than_us=limit.slower_than_us,
     )
-
-
-@functools.lru_cache(maxsize=1 << 10)
-def _shared(parts: tuple[_T, ...]) -> tuple[_T, ...]:
-    """Return the first such parts there were: of ten thousand rollouts, most have the same."""
-    return parts
 
 
 def _source_message(source: UnitSource) -> pb.UnitSource:

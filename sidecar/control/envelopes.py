@@ -5,7 +5,7 @@ merge by concatenation, so any response is a join of such pieces and the few fie
 and a change fans out to every sidecar without being encoded again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from envoy_data_plane.envoy.config.core.v3 import ControlPlane, Node
@@ -48,7 +48,7 @@ class Response:
     nonce: str
     # Empty if the controller is not one of ours: then it means nothing to us.
     table_version: str
-    resources: tuple[tuple[str, str, str, bytes], ...]
+    resources: Iterable[tuple[str, str, str, bytes]]
     removed: tuple[str, ...]
 
 
@@ -116,11 +116,23 @@ def unpack_response(data: bytes) -> Response:
         type_url=message.type_url,
         nonce=message.nonce,
         table_version=message.system_version_info if ours else "",
-        resources=tuple(
-            (r.name, r.version, r.resource.type_url, r.resource.value) for r in message.resources
-        ),
+        resources=_Resources(message.resources),
         removed=tuple(message.removed_resources),
     )
+
+
+class _Resources:
+    """Gives each resource when it is asked for: ten thousand at once would be held twice."""
+
+    def __init__(self, found: Any) -> None:
+        self._found = found
+
+    def __iter__(self) -> Iterator[tuple[str, str, str, bytes]]:
+        for one in self._found:
+            type_url = one.resource.type_url
+            # The same text for all of them, where it is ours.
+            said = TYPE_URL if type_url == TYPE_URL else type_url
+            yield one.name, one.version, said, one.resource.value
 
 
 def _parse(kind: Any, data: bytes) -> Any:

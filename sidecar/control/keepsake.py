@@ -35,7 +35,7 @@ def pack(holdings: Holdings) -> pb.StoredResources:
 
 
 def unpack(stored: pb.StoredResources) -> Holdings:
-    """Return what a message holds. Raises ResourceError."""
+    """Return what a message holds, not read yet."""
     return following.restore((r.name, r.version, r.resource) for r in stored.resources)
 
 
@@ -65,7 +65,7 @@ def load(path: Path) -> Holdings | None:
         raise _damaged(path, "its checksum does not fit")
     try:
         return unpack(pb.StoredResources.FromString(body))
-    except (DecodeError, CanaryError) as error:
+    except DecodeError as error:
         raise _damaged(path, str(error)) from error
 
 

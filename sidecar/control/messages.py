@@ -1,13 +1,13 @@
 """Our own values as `canary.v1` messages, for the replies of both services."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from sidecar.control import conversation
+from sidecar.control import codec, conversation
 from sidecar.control.client import Client
 from sidecar.control.following import Held
 from sidecar.control.keeper import Keeper
@@ -212,15 +212,15 @@ async def table_status(client: Client, decided: Decisions) -> pb.TableStatus | N
         since=timestamp(client.table_since),
         source=client.source,
     )
-    routes = client.holdings.resources.values()
+    resources = client.holdings.resources
     obeyed = {name: route for name, (route, _) in client.routes.items()}
-    many = len(routes) > MANY
-    status.rollouts.extend(await off_loop_if(many, _table_rollouts, routes, obeyed, decided))
+    many = len(resources) > MANY
+    status.rollouts.extend(await off_loop_if(many, _table_rollouts, resources, obeyed, decided))
     return status
 
 
 def _table_rollouts(
-    resources: Collection[Held],
+    resources: Mapping[str, Held],
     obeyed: Mapping[str, Route],
     tally: Decisions,
 ) -> list[pb.TableRollout]:
@@ -230,13 +230,19 @@ def _table_rollouts(
         decided.setdefault(name, []).append(one)
     return [
         pb.TableRollout(
-            name=held.route.name,
+            name=name,
             version=held.version,
             weights=[
-                pb.Weight(variant=v.name, weight=str(v.weight))
-                for v in obeyed.get(held.route.name, held.route).variants
+                pb.Weight(variant=variant, weight=str(weight))
+                for variant, weight in _weights(held, obeyed.get(name))
             ],
-            decided=decided.get(held.route.name),
+            decided=decided.get(name),
         )
-        for held in sorted(resources, key=lambda held: held.route.name)
+        for name, held in sorted(resources.items())
     ]
+
+
+def _weights(held: Held, obeyed: Route | None) -> list[tuple[str, int]]:
+    if obeyed:
+        return [(variant.name, variant.weight) for variant in obeyed.variants]
+    return codec.weights(held.data)

@@ -12,6 +12,7 @@ from sidecar.routing import rules
 _NAMED = ("header", "cookie", "query", "attribute")
 _TEXT = ("exact", "prefix", "suffix", "contains", "regex")
 _RANGES = ("number", "semver", "date")
+_MOST_KNOWN = 1_024
 
 
 class UnknownRuleError(Exception):
@@ -100,7 +101,29 @@ def _input_message(asked: rules.Input) -> pb.Input:
 # ---- reading ---------------------------------------------------------------------------------
 
 
-def read(message: pb.Rollout) -> dict[str, Any]:
+class Known:
+    """The segments that were read lately, by their bytes.
+
+    Thousands of rollouts share a few (staff, a region): each is read and checked once, as long as
+    this lives, which is while one table is made.
+    """
+
+    def __init__(self) -> None:
+        self._segments: dict[bytes, rules.Segment] = {}
+
+    def segment(self, message: pb.Segment) -> rules.Segment:
+        """Read one, or return the very same as before. Raises UnknownRuleError."""
+        said = message.SerializeToString(deterministic=True)
+        found = self._segments.get(said)
+        if found is None:
+            found = _segment(message)
+            if len(self._segments) >= _MOST_KNOWN:
+                self._segments.clear()
+            self._segments[said] = found
+        return found
+
+
+def read(message: pb.Rollout, known: Known) -> dict[str, Any]:
     """Return the fields of a Route that are rules. Raises UnknownRuleError."""
     holdout, layer = message.holdout, message.layer
     return {
@@ -118,7 +141,7 @@ def read(message: pb.Rollout) -> dict[str, Any]:
         "layer": rules.Layer(layer.name, layer.start, layer.end, layer.whole)
         if message.HasField("layer")
         else None,
-        "segments": tuple(map(_segment, message.segments)),
+        "segments": tuple(map(known.segment, message.segments)),
     }
 
 

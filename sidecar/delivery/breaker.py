@@ -146,12 +146,10 @@ def _moved(names: Sequence[str], weights: Sequence[int], gone: frozenset[str]) -
     return tuple(kept)
 
 
-def in_force(routes: Iterable[Route], trips: Trips) -> list[Route]:
-    """Return the routes as they are to be obeyed here."""
-    return [
-        without(route, (one.variant for one in trips[route.name])) if route.name in trips else route
-        for route in routes
-    ]
+def obeyed(route: Route, trips: Trips) -> Route:
+    """Return the route as it is to be obeyed here."""
+    standing = trips.get(route.name, ())
+    return without(route, (one.variant for one in standing)) if standing else route
 
 
 def version(table: str, trips: Trips) -> str:

@@ -1,14 +1,11 @@
-from typing import TypeAlias, final
+from collections.abc import Callable
+from typing import final
 
 from sidecar.routing import Rows, Table
 
 MAX_THREADS: int
 BOUNDS_NS: tuple[int, ...]
 NGHTTP2_VERSION: str
-
-# rollout, variant, reason, version, second, trace id, parent id (0: a root), tracestate, end (ns
-# since 1970), duration (ns)
-Sample: TypeAlias = tuple[str, str, str, str, int, int, int, str, int, int]
 
 @final
 class Server:
@@ -18,7 +15,8 @@ class Server:
     from here on. `trusted`: only local, permitted peers reach it. `sampling`: None, or (follow the
     parent's flag, sample every other trace, or those whose id's low 64 bits are below this).
     `greeting_ms`, `stall_ms`: how long a peer may take to greet, and to make room for what it
-    asked for; 0 leaves 10 and 20 s.
+    asked for; 0 leaves 10 and 20 s. `alarm`: an eventfd, open as long as the server, that is
+    written to when there are many spans to take; 0: none.
     OSError: no threads or descriptors; the listener is then still the caller's.
     """
 
@@ -31,6 +29,7 @@ class Server:
         rows: Rows | None = None,
         greeting_ms: int = 0,
         stall_ms: int = 0,
+        alarm: int = 0,
     ) -> Server: ...
     def swap(self, table: Table) -> None:
         """Put a table in force for every message from now on; no request waits for it."""
@@ -47,8 +46,14 @@ class Server:
     def durations(self) -> tuple[tuple[int, ...], int]:
         """Return decisions per bucket of BOUNDS_NS and one above, and all durations in ns."""
 
-    def samples(self, limit: int) -> list[Sample]:
-        """Return sampled decisions that were not yet taken, at most `limit`."""
+    def spans(
+        self, limit: int, template: Callable[[str, str, str, str], tuple[bytes, bytes]]
+    ) -> list[bytes]:
+        """Return sampled decisions that were not yet taken, at most `limit`, as OTLP spans.
+
+        `template` is asked once per rollout, variant, reason and version for what their spans have
+        in common, and for the attribute that names the unit, without its digits.
+        """
 
     def set_serving(self, serving: bool) -> None:
         """What grpc.health.v1 says."""

@@ -261,7 +261,8 @@ def _listener(rollouts: list[Rollout], options: Options) -> Json:
 
 def _tagged(rollouts: list[Rollout], options: Options) -> Json:
     tagged: Json = {}
-    logs = [tagging.outcome_log(SIDECAR_CLUSTER)] if options.outcomes else []
+    name = forwarding.declared(rollouts).log_name()
+    logs = [tagging.outcome_log(SIDECAR_CLUSTER, name)] if options.outcomes else []
     if options.access_log:
         logs += tagging.access_log(rollouts, options.access_log)
     if logs:

@@ -27,10 +27,6 @@ class Durations(NamedTuple):
 Watch = Callable[[Table, bytes, int], None]
 
 
-# What the native engine tells of a sampled decision: see `_transport.Sample`.
-Sample = tuple[str, str, str, str, int, int, int, str, int, int]
-
-
 class Observer(Protocol):
     """Wants to know of some decisions, once their answer is on its way. Never raises or blocks."""
 
@@ -41,8 +37,13 @@ class Observer(Protocol):
         None samples nothing. Raises CanaryError if what samples cannot be put so.
         """
 
-    def record(self, sample: Sample) -> None:
-        """Take a decision that the engine sampled by itself."""
+    def template(
+        self, rollout: str, variant: str, reason: str, version: str
+    ) -> tuple[bytes, bytes]:
+        """Return what the engine writes spans from: see `_transport.Server.spans`."""
+
+    def record(self, spans: Sequence[bytes]) -> None:
+        """Take decisions that the engine sampled by itself, as the spans it wrote."""
 
     def watch(self, metadata: Sequence[tuple[str, str | bytes]]) -> Watch | None:
         """Say by the metadata of Envoy's call whether its decision is wanted, and by whom."""

@@ -27,6 +27,7 @@ SEVERITIES: dict[str, Severity] = {
     "attribute-hidden": "error",
     "metadata-hidden": "error",
     "metadata-unwritten": "error",
+    "forwards-untrue": "error",
     "route-kept": "error",
     "mutations-forbidden": "error",
     "metadata-refused": "error",
@@ -44,6 +45,7 @@ SEVERITIES: dict[str, Severity] = {
     "timeout-short": "warning",
     "no-trace-parent": "warning",
     "no-outcomes": "warning",
+    "forwards-unsaid": "warning",
     "outcomes-late": "warning",
     "grpc-status-hidden": "warning",
     # Envoy's statistics
@@ -57,6 +59,7 @@ SEVERITIES: dict[str, Severity] = {
     "sidecar-unreachable": "error",
     "sidecar-not-ready": "error",
     "table-refused": "error",
+    "input-unseen": "error",
     "table-behind": "warning",
     "controller-unreachable": "warning",
     "stream-down": "warning",

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.extproc import forwarding, routes, tagging, trees
+from sidecar.extproc import declaring, forwarding, routes, tagging, trees
+from sidecar.extproc.declaring import Forwards
 from sidecar.extproc.findings import Finding, gathered
 from sidecar.extproc.routes import Declared, listed
 from sidecar.extproc.trees import at
@@ -126,7 +127,7 @@ def _place(
     yield from _strip(where, manager)
     if use.traced:
         yield from _tracing(where, manager, ext_proc)
-    yield from _told(where, manager, sidecar_cluster(ext_proc))
+    yield from _told(where, manager, ext_proc, rollouts)
     where = f"{where}, ext_proc"
     yield from _in_order(where, manager, ext_proc)
     yield from forwarding.hidden(where, manager, ext_proc, rollouts)
@@ -236,10 +237,10 @@ def _settable(rules: Any, name: str) -> bool:
 # --- what becomes of requests -------------------------------------------------------------------
 
 
-def _told(where: str, manager: Any, cluster: str) -> Iterator[Finding]:
+def _told(where: str, manager: Any, ext_proc: Any, rollouts: list[Declared]) -> Iterator[Finding]:
     """Judge the access log that goes to the sidecar."""
     logs = trees.typed(manager.get("access_log"), _OUTCOME_LOG)
-    told = [one for one in logs if _goes_to(one, cluster)]
+    told = [one for one in logs if _goes_to(one, sidecar_cluster(ext_proc))]
     if not told:
         yield Finding(
             "no-outcomes",
@@ -265,13 +266,37 @@ def _told(where: str, manager: Any, cluster: str) -> Iterator[Finding]:
             "gRPC calls that fail look like successes (HTTP 200) to the sidecar",
             f"add {tagging.GRPC_STATUS} to {' and '.join(wanted)}",
         )
+    yield from _declared(where, ext_proc, at(told[0], "common_config"), rollouts)
+
+
+def _declared(
+    where: str, ext_proc: Any, common: Any, rollouts: list[Declared]
+) -> Iterator[Finding]:
+    """Judge what the log's name says of what reaches the sidecar."""
+    said = Forwards.read(str(common.get("log_name")))
+    if said is None:
+        yield Finding(
+            "forwards-unsaid",
+            where,
+            "the sidecar is not told what is forwarded: a hidden header looks as if nobody sent it",
+            "give the access log the log_name that `canary envoy` prints, or `canary?header=*`"
+            " where all headers are forwarded",
+        )
+    elif wrong := forwarding.untrue(ext_proc, said, rollouts):
+        yield Finding(
+            "forwards-untrue",
+            where,
+            f"log_name says that {', '.join(wrong)} reaches the sidecar, and the filter hides it",
+            "forward it, or take it out of the access log's log_name",
+        )
 
 
 def _goes_to(log: Any, cluster: str) -> bool:
     """Whether a log goes to the sidecar; meshes give its cluster a name of their own."""
     common = at(log, "common_config")
     named = str(at(common, "grpc_service", "envoy_grpc", "cluster_name") or "")
-    return bool(cluster and named == cluster) or common.get("log_name") == tagging.OUTCOME_LOG
+    ours = str(common.get("log_name")).partition("?")[0] == declaring.LOG_NAME
+    return bool(cluster and named == cluster) or ours
 
 
 # --- time, load and traces ----------------------------------------------------------------------

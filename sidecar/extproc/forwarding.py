@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidecar.extproc import trees
+from sidecar.extproc.declaring import ALL, Forwards
 from sidecar.extproc.findings import Finding
 from sidecar.extproc.trees import at
 from sidecar.rollout import Rollout, names
 from sidecar.routing import Route, needs, route_of
-from sidecar.routing.rules import Input
 
 Json = dict[str, Any]
 
@@ -38,7 +38,7 @@ def needed(rollouts: Iterable[Rollout | Route]) -> Needed:
         for name in needs.headers([asked]):
             if name not in needs.headers(()):
                 found.headers[name] = _joined(found.headers.get(name), who)
-        if attribute := _attribute(asked):
+        if attribute := needs.attribute_of(asked):
             found.attributes[attribute] = _joined(found.attributes.get(attribute), who)
         if asked.kind == "metadata":
             found.namespaces[asked.name[0]] = _joined(found.namespaces.get(asked.name[0]), who)
@@ -57,6 +57,31 @@ def rules(rollouts: Iterable[Rollout | Route]) -> Json:
         **({"request_attributes": list(need.attributes)} if need.attributes else {}),
         "metadata_options": metadata,
     }
+
+
+def declared(rollouts: Iterable[Rollout | Route]) -> Forwards:
+    """Return what a filter with these rules forwards, for the log that says so."""
+    need = needed(rollouts)
+    return Forwards(frozenset(need.headers), frozenset(need.attributes), frozenset(need.namespaces))
+
+
+def untrue(ext_proc: Any, said: Forwards, rollouts: Iterable[Rollout | Route]) -> list[str]:
+    """List what is said to arrive and does not, by this filter; what is needed, `hidden` lists."""
+    need = needed(rollouts)
+    forward_rules = at(ext_proc, "forward_rules")
+    headers = said.headers - {ALL, *need.headers}
+    wrong = [f"header {name!r}" for name in headers if not _forwarded(forward_rules, name)]
+    if ALL in said.headers and (
+        at(forward_rules, "allowed_headers").get("patterns")
+        or at(forward_rules, "disallowed_headers").get("patterns")
+    ):
+        wrong.append("every header")
+    sent = ext_proc.get("request_attributes") or []
+    opened = at(ext_proc, "metadata_options", "forwarding_namespaces", "untyped") or []
+    attributes = said.attributes.difference(sent, need.attributes)
+    namespaces = said.namespaces.difference(opened, need.namespaces)
+    wrong += [f"attribute {name!r}" for name in attributes]
+    return sorted(wrong + [f"metadata of {name!r}" for name in namespaces])
 
 
 def hidden(
@@ -95,12 +120,6 @@ def _route(rollout: Rollout | Route) -> Route:
     if isinstance(rollout, Route):
         return rollout
     return route_of(rollout, {variant.name: variant.weight for variant in rollout.variants})
-
-
-def _attribute(asked: Input) -> str:
-    if asked.kind == "client_address":
-        return _ADDRESS
-    return asked.name[0] if asked.kind == "attribute" else ""
 
 
 def _joined(known: tuple[str, ...] | None, more: tuple[str, ...]) -> tuple[str, ...]:

@@ -162,10 +162,14 @@ class GrpcioEngine:
         task = asyncio.current_task()
         assert task
         self._logs.add(task)
+        log = -1
         try:
             async for message in messages:
+                if log < 0:
+                    log = self.rows.log_opened(message)
                 self.rows.take(message, time.time_ns() // 1000)
         finally:
+            self.rows.log_closed(log)
             self._logs.discard(task)
         return b""
 

@@ -17,9 +17,9 @@ from sidecar.routing import Rows, Table
 
 # One thread serves some hundred thousand decisions a second; more than a few serve nobody.
 _MAX_THREADS = 4
-# A thread's ring holds 2,048 decisions. Where few are sampled, looking is what costs.
-_SAMPLES_EVERY_S, _SAMPLES_SOON_S = 0.25, 0.02
-_SAMPLES_AT_ONCE, _MANY_SAMPLES = 2_048, 256
+# A thread's ring holds 2,048 sampled decisions, and calls when it is half full.
+_SPANS_EVERY_S = 0.25
+_SPANS_AT_ONCE = 2_048
 _DRAIN_POLL_S = 0.01
 _BOUNDS_S = tuple(ns / 1e9 for ns in BOUNDS_NS)
 # Before the start.
@@ -40,6 +40,7 @@ class NativeEngine:
         self._early: Table | None = None
         self._ready = self._draining = self._closed = False
         self._sampler: asyncio.Task[None] | None = None
+        self._alarm = 0
 
     @property
     def ready(self) -> bool:
@@ -68,9 +69,16 @@ class NativeEngine:
         """Listen. Raises CanaryError if the address cannot be had."""
         listener = self._listener.open()
         sampling = self.observer.sampling if self.observer else None
+        if sampling:
+            self._alarm = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         try:
             self._server = Server(
-                listener.fileno(), _threads(), self._listener.is_unix, sampling, self.rows
+                listener.fileno(),
+                _threads(),
+                self._listener.is_unix,
+                sampling,
+                self.rows,
+                alarm=self._alarm,
             )
         except OSError as error:
             listener.close()
@@ -79,7 +87,8 @@ class NativeEngine:
         if self._early:
             self.swap(self._early)
         if sampling:
-            self._sampler = asyncio.create_task(self._take_samples())
+            self._sampler = asyncio.create_task(self._take_spans())
+            asyncio.get_running_loop().add_reader(self._alarm, self._alarmed)
         self._listener.publish()
 
     def swap(self, table: Table) -> None:
@@ -104,27 +113,35 @@ class NativeEngine:
             await asyncio.wait_for(self._gone(self._server), grace_s)
         if self._sampler:
             self._sampler.cancel()
+            asyncio.get_running_loop().remove_reader(self._alarm)
             self._record()
         await asyncio.to_thread(self._server.close)
+        if self._alarm:
+            os.close(self._alarm)
 
     @staticmethod
     async def _gone(server: Server) -> None:
         while server.open_connections:  # noqa: ASYNC110 - native threads set no asyncio.Event
             await asyncio.sleep(_DRAIN_POLL_S)
 
-    async def _take_samples(self) -> None:
-        taken = 0
+    async def _take_spans(self) -> None:
         while True:
-            await asyncio.sleep(_SAMPLES_SOON_S if taken > _MANY_SAMPLES else _SAMPLES_EVERY_S)
-            taken = self._record()
+            await asyncio.sleep(_SPANS_EVERY_S)
+            self._record()
 
-    def _record(self) -> int:
+    def _alarmed(self) -> None:
+        os.eventfd_read(self._alarm)
+        self._record()
+
+    def _record(self) -> None:
         assert self._server
         assert self.observer
-        samples = self._server.samples(_SAMPLES_AT_ONCE)
-        for sample in samples:
-            self.observer.record(sample)
-        return len(samples)
+        taken = _SPANS_AT_ONCE
+        # A ring that stays more than half full does not call again.
+        while taken == _SPANS_AT_ONCE:
+            spans = self._server.spans(_SPANS_AT_ONCE, self.observer.template)
+            self.observer.record(spans)
+            taken = len(spans)
 
 
 def _threads() -> int:

@@ -12,7 +12,6 @@ from sidecar.rollout import Rollout
 OTLP_CLUSTER = "canary_otlp"
 # One name for both, beside `canary.variant` on the sidecar's own spans: several rollouts may speak.
 VARIANT_TAG = "canary.variant."
-OUTCOME_LOG = "canary"
 GRPC_STATUS = "grpc-status"
 _METADATA = "canary"
 _TYPES = "type.googleapis.com/envoy."
@@ -64,14 +63,17 @@ def access_log(rollouts: Iterable[Rollout], path: str) -> list[dict[str, Any]]:
     ]
 
 
-def outcome_log(cluster: str) -> dict[str, Any]:
-    """Return the access log that tells the sidecar in `cluster` what became of each request."""
+def outcome_log(cluster: str, name: str) -> dict[str, Any]:
+    """Return the access log that tells the sidecar in `cluster` what became of each request.
+
+    Its name says what the filter beside it forwards (declaring.py).
+    """
     return {
         "name": "envoy.access_loggers.http_grpc",
         "typed_config": {
             "@type": f"{_TYPES}extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig",
             "common_config": {
-                "log_name": OUTCOME_LOG,
+                "log_name": name,
                 "transport_api_version": "V3",
                 "grpc_service": {
                     "envoy_grpc": {"cluster_name": cluster, "skip_envoy_headers": True}

@@ -6,18 +6,20 @@ released only once its counts are in the spool, and the spool refuses a half tha
 
 import logging
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from sidecar.analysis import cells
 from sidecar.outcomes import journal
 from sidecar.outcomes.journal import Journal, JournalError
-from sidecar.outcomes.spool import Key, Row, Spool
+from sidecar.outcomes.spool import Key, Row, Spool, SpoolError
 from sidecar.routing import Rows
 
 # By (rollout, variant, reason), since the start: what an engine's `decisions` gives.
 Decisions: TypeAlias = Mapping[tuple[str, str, str], int]
+# (rollout, variant), as often as one asks: those of ten thousand rollouts are nobody's list.
+Names: TypeAlias = Iterable[tuple[str, str]]
 TICK_S = 0.1
 _TIDY_EVERY_S = 30
 _REMEMBER_EVERY_S = 3_600
@@ -25,11 +27,15 @@ _log = logging.getLogger(__name__)
 
 
 class Table(NamedTuple):
-    """A table that comes into force: its (rollout, variant), and the rollouts it changes."""
+    """A table that comes into force: all its names, and those of them that may be new.
+
+    `odds` names the rollouts that have others than before; of the first table nobody asks.
+    """
 
     version: str
-    names: Sequence[tuple[str, str]]
-    changed: Collection[str]
+    names: Names
+    changed: Names
+    odds: Collection[str] = ()
 
 
 class Ledger:
@@ -44,7 +50,7 @@ class Ledger:
             self._inherit(old)
         self.epoch = secrets.token_hex(8)
         self._journal = journal.create(folder, self.epoch)
-        self._table = Table("", (), ())
+        self._table: Table | None = None
         # Since which table a rollout has its odds; what is not here, since the first.
         self._first = ""
         self._since: dict[str, str] = {}
@@ -64,20 +70,24 @@ class Ledger:
 
     def announce(self, table: Table) -> None:
         """Let outcomes of a table come, before it is in force: then none is unknown. Any thread."""
-        self.rows.begin(table.version, _news(table), table.changed)
+        self.rows.begin(table.version, table.changed, table.odds)
 
     def begin(self, table: Table, decided: Decisions, now_s: float) -> None:
-        """Take note that a table is in force.
+        """Take note that a table is in force; `decided` are what earlier tables decided up to now.
 
-        `decided` are the decisions up to now, which earlier tables made.
+        Raises SpoolError; then the next tick remembers all of it.
         """
         self.count_started(decided, now_s)
-        if not self._first:
+        if not self._table:
             self._first, self._remembered_s = table.version, int(now_s)
         elif table.version != self._table.version:
-            self._since |= dict.fromkeys(table.changed, table.version)
+            self._since |= dict.fromkeys(table.odds, table.version)
         self._table = table
-        self.spool.know(table.version, _news(table), int(now_s))
+        try:
+            self.spool.know(table.version, table.changed, int(now_s))
+        except SpoolError:
+            self._remembered_s = 0
+            raise
 
     def count_started(self, decided: Decisions, now_s: float) -> None:
         """Count the decisions since the last call as started in this second, by the last table.
@@ -117,11 +127,12 @@ class Ledger:
         self.spool.close()
 
     def _remember(self, now_s: float) -> None:
-        self._remembered_s = int(now_s)
+        assert self._table
         self.spool.know(self._table.version, self._table.names, int(now_s))
+        self._remembered_s = int(now_s)
 
     def _tidy(self, now_s: float) -> list[Row]:
-        if self._first and now_s >= self._remembered_s + _REMEMBER_EVERY_S:
+        if self._table and now_s >= self._remembered_s + _REMEMBER_EVERY_S:
             self._remember(now_s)
         if now_s >= self._tidied_s + _TIDY_EVERY_S:
             self._tidied_s = int(now_s)
@@ -147,10 +158,6 @@ def _folded(rows: Rows, half: int) -> list[tuple[Key, Mapping[int, int]]]:
     if not half:
         return []
     return [(Key(*row[:5]), row[5]) for row in rows.fold(half)]
-
-
-def _news(table: Table) -> list[tuple[str, str]]:
-    return [(rollout, variant) for rollout, variant in table.names if rollout in table.changed]
 
 
 def _joined(one: Mapping[Key, int], other: Mapping[Key, int]) -> dict[Key, int]:

@@ -7,7 +7,7 @@ request could wait for does not.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -61,14 +61,8 @@ class Recorder:
         """What engines hand Envoy's access log to."""
         return self._ledger.rows
 
-    def begin_version(
-        self, version: str, names: Sequence[tuple[str, str]], changed: Collection[str]
-    ) -> None:
-        """Take note that a table is about to come into force, and which rollouts it changes.
-
-        Never waits for the disk.
-        """
-        table = Table(version, names, changed)
+    def begin_version(self, table: Table) -> None:
+        """Take note that a table is about to come into force. Never waits for the disk."""
         self._ledger.announce(table)
         decided, now_s = dict(self._decisions()), self._clock()
         done = self._worker.submit(self._ledger.begin, table, decided, now_s)

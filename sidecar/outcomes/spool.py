@@ -212,8 +212,11 @@ class Spool:
         with self._errors(), transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO versions VALUES (?, ?)", (version, now_s))
             self._db.executemany(
-                "INSERT OR REPLACE INTO names VALUES (?, ?, ?)", [(*one, now_s) for one in names]
+                "INSERT OR REPLACE INTO names VALUES (?, ?, ?)", ((*one, now_s) for one in names)
             )
+        # Thousands of names pass through, and no page of them is asked for again.
+        with self._errors():
+            self._db.execute("PRAGMA shrink_memory")
 
     def known(self) -> tuple[list[str], list[tuple[str, str]]]:
         """Return the versions and the (rollout, variant) that are remembered."""

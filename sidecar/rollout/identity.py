@@ -1,12 +1,14 @@
 """What makes two rollouts the same, and what of a change moves people.
 
-A generation is the content, never its formatting. Weights are not looked at for movement: moving
-people by weight is what a launch is for, and the law of least movement covers it.
+A generation is the content, never its formatting. The variants' weights are not looked at for
+movement: moving people by them is what a launch is for, and the law of least movement covers it. A
+segment's weights are: no step and no guard moves them, an edit does, at once.
 """
 
 import hashlib
 import json
 
+from sidecar.rollout import moving
 from sidecar.rollout.document import Rollout, UnitSource, canonical
 
 
@@ -17,7 +19,7 @@ def generation(rollout: Rollout) -> str:
 
 
 def moves(old: Rollout, new: Rollout) -> tuple[str, ...]:
-    """Say what in the change, weights aside, gives people another variant; () if nothing does."""
+    """Say what in the change, the variants' weights aside, gives people another variant."""
     said = []
     if old.assignment != new.assignment:
         said.append(
@@ -30,7 +32,8 @@ def moves(old: Rollout, new: Rollout) -> tuple[str, ...]:
             f"unit {_sources(old.unit)} becomes {_sources(new.unit)}: whoever has another unit by"
             " that is assigned anew"
         )
-    return (*said, *_slot_moves([v.name for v in old.variants], [v.name for v in new.variants]))
+    said += _slot_moves([v.name for v in old.variants], [v.name for v in new.variants])
+    return (*said, *moving.by_rules(old, new))
 
 
 def _slot_moves(old: list[str], new: list[str]) -> list[str]:

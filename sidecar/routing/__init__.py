@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.routing import limiting, ruling
 from sidecar.routing._native import Rows, Table, bucket, hash128
-from sidecar.routing.compiling import compile_table, version_of
+from sidecar.routing.compiling import Draft, compile_table, version_of
 from sidecar.routing.route import HardLimit, Route, UnitSource, Variant, by_name
 from sidecar.routing.rule_checks import RouteError
 from sidecar.routing.weighing import scale
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sidecar.rollout import Rollout
 
 __all__ = [
+    "Draft",
     "HardLimit",
     "Route",
     "RouteError",

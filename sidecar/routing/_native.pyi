@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import final
 
 from typing_extensions import Buffer
@@ -18,6 +18,26 @@ class Table:
     @property
     def version(self) -> str:
         """The version every answer carries in its metadata."""
+
+    @property
+    def announced(self) -> tuple[int, int, int, int]:
+        """How many rollouts, hosts, unit sources and variants the head of its bytes announces."""
+
+    def span(self, name: str) -> tuple[int, int, int]:
+        """Return (how many rollouts stand before this one, begin, end) of a rollout in the body.
+
+        Begin and end are the same where it is not there: that is its place.
+        """
+
+    def body(self, begin: int, end: int) -> bytes:
+        """Return what stands there of the bytes of all rollouts. IndexError: it ends before."""
+
+    @property
+    def body_len(self) -> int:
+        """How long the bytes of all rollouts are."""
+
+    def variants(self, among: Iterable[str] | None = None) -> Iterator[tuple[str, str]]:
+        """List (rollout, variant) of all rollouts, or of those `among` these that are there."""
 
     def capsule(self) -> object:
         """Return the C table, for the transport; it is valid as long as this object lives."""
@@ -51,6 +71,12 @@ class Table:
 
     def slot_at(self, at: int, position: int, second: int) -> int:
         """Return the slot of rollout number `at` (in order of names) at a point of its line."""
+
+    def looks(self) -> dict[tuple[str, tuple[str, ...]], tuple[str, int]]:
+        """Return what rollouts look at: (kind, names) of each input (rules.Input), in order.
+
+        With the first rollout that looks there, and how many do.
+        """
 
     def tally(self) -> dict[tuple[str, str, str], int]:
         """Return decisions answered by this table so far, by (rollout, variant, reason)."""
@@ -86,6 +112,15 @@ class Rows:
 
     def take(self, message: bytes, now_us: int) -> None:
         """Take a serialised StreamAccessLogsMessage, whatever it is. From any thread."""
+
+    def log_opened(self, message: bytes) -> int:
+        """Take note of an access log whose first message this is; -1 if it says no name."""
+
+    def log_closed(self, log: int) -> None:
+        """Take note that it ended: `log` is what `log_opened` gave."""
+
+    def log_names(self) -> list[str]:
+        """Return the names that the open access logs say of themselves, each once, sorted."""
 
     def counts(self) -> dict[str, int]:
         """Return what became of entries, since the start."""

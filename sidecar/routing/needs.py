@@ -25,11 +25,21 @@ def needs(routes: Iterable[Route]) -> dict[Input, tuple[str, ...]]:
 
 def headers(asked: Iterable[Input]) -> tuple[str, ...]:
     """Return the request headers, in order, that must be forwarded for these inputs to be seen."""
+    found = {":authority", ":path", names.FORCE_HEADER, *map(header_of, asked)}
+    return tuple(sorted(found - {""}))
+
+
+def header_of(asked: Input) -> str:
+    """Return the request header in which an input stands; "" if it stands elsewhere."""
     sources = {"cookie": "cookie", "query": ":path", "path": ":path", "host": ":authority"}
-    found = {":authority", ":path", names.FORCE_HEADER}
-    for one in asked:
-        found.update(one.name if one.kind == "header" else filter(None, [sources.get(one.kind)]))
-    return tuple(sorted(found))
+    return asked.name[0] if asked.kind == "header" else sources.get(asked.kind, "")
+
+
+def attribute_of(asked: Input) -> str:
+    """Return the attribute of Envoy's in which an input stands; "" if it stands elsewhere."""
+    if asked.kind == "client_address":
+        return "source.address"
+    return asked.name[0] if asked.kind == "attribute" else ""
 
 
 def _of_one(route: Route) -> Iterator[Input]:

@@ -8,7 +8,7 @@ both made from Routes. A Route that exists is valid, so nothing behind this door
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 from sidecar.rollout import names
 from sidecar.routing.rule_checks import check_rules
@@ -80,8 +80,7 @@ class Route:
     revision: int = 0
     limits: tuple[HardLimit, ...] = ()
     thresholds: tuple[int, ...] = field(init=False, repr=False, compare=False)
-    # What others made of this route, once; by `remember`. There may be ten thousand of them.
-    table_bytes: bytes | None = field(init=False, repr=False, compare=False)
+    # What the twin made of the lists, once; by `remember`.
     by_unit: Mapping[bytes, str] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -92,12 +91,11 @@ class Route:
         check_rules(self)
         _check_limits(self)
         object.__setattr__(self, "thresholds", thresholds(tuple(v.weight for v in self.variants)))
-        self.remember(table_bytes=None, by_unit=None)
+        self.remember(None)
 
-    def remember(self, **made: Any) -> None:
-        """Keep what was made of this route: its bytes in a table, or its lists as a dict."""
-        for name, value in made.items():
-            object.__setattr__(self, name, value)
+    def remember(self, by_unit: Mapping[bytes, str] | None) -> None:
+        """Keep the lists as a dict."""
+        object.__setattr__(self, "by_unit", by_unit)
 
 
 def _check_name(name: str) -> None:

@@ -6,8 +6,9 @@ that come over the wire.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.errors import CanaryError
 from sidecar.rollout import names, regexes, values
@@ -52,7 +53,7 @@ def check_rules(route: Route) -> None:
         )
     for segment in route.segments:
         _check_segment(route, segment)
-    if sum(1 for segment in route.segments for _ in walk(segment.when)) > names.MAX_CONDITIONS:
+    if sum(_surveyed(segment).conditions for segment in route.segments) > names.MAX_CONDITIONS:
         raise refuse(
             route.name, "too many conditions", f"use at most {names.MAX_CONDITIONS} in all segments"
         )
@@ -70,6 +71,34 @@ def inner(condition: Condition) -> tuple[Condition, ...]:
     if isinstance(condition, Not):
         return (condition.condition,)
     return condition.conditions if isinstance(condition, AllOf | AnyOf) else ()
+
+
+class Survey(NamedTuple):
+    """What conditions come to, with all that are in them, and the first that cannot be."""
+
+    conditions: int
+    depth: int
+    misfit: Condition | None
+
+
+def _surveyed(segment: Segment) -> Survey:
+    if segment.survey is None:
+        segment.remember(_survey(segment.when))
+    found: Survey = segment.survey
+    return found
+
+
+def _survey(conditions: tuple[Condition, ...]) -> Survey:
+    count, depth, misfit = len(conditions), 0, None
+    for one in conditions:
+        if misfit is None and not _fits(one):
+            misfit = one
+        if within := inner(one):
+            below = _survey(within)
+            count += below.conditions
+            depth = max(depth, below.depth)
+            misfit = misfit or below.misfit
+    return Survey(count, depth + 1, misfit)
 
 
 def _check_shares(route: Route) -> None:
@@ -154,24 +183,19 @@ def _check_segment(route: Route, segment: Segment) -> None:
         len(segment.salt) > names.MAX_TEXT_BYTES or b"\0" in segment.salt
     ):
         raise refuse(route.name, f"{where}: the salt is too long or holds a NUL", "shorten it")
-    if not segment.when or depth(segment.when) > names.MAX_DEPTH:
+    found = _surveyed(segment)
+    if not segment.when or found.depth > names.MAX_DEPTH:
         raise refuse(
             route.name,
             f"{where} has no condition, or nests them too deep",
             f"use 1 or more, at most {names.MAX_DEPTH} deep",
         )
-    for condition in walk(segment.when):
-        if not _fits(condition):
-            raise refuse(
-                route.name,
-                f"{where}: condition {str(condition)[:200]} cannot be",
-                "compare docs/rollout.md, or let a release of this age send it",
-            )
-
-
-def depth(conditions: tuple[Condition, ...]) -> int:
-    """Count how deep conditions nest; 1 where none does."""
-    return 1 + max((depth(inner(one)) for one in conditions if inner(one)), default=0)
+    if found.misfit:
+        raise refuse(
+            route.name,
+            f"{where}: condition {str(found.misfit)[:200]} cannot be",
+            "compare docs/rollout.md, or let a release of this age send it",
+        )
 
 
 def _fits(condition: Condition) -> bool:
@@ -182,6 +206,8 @@ def _fits(condition: Condition) -> bool:
     return _input_fits(condition.input) and _operand_fits(condition)
 
 
+# The same few are asked for everywhere.
+@lru_cache(maxsize=256)
 def _input_fits(asked: Input) -> bool:
     if any(len(text.encode()) > names.MAX_TEXT_BYTES for text in asked.name):
         return False

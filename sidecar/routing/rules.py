@@ -6,7 +6,7 @@ core, twin_rules.py evaluates it in plain Python.
 
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 InputKind = Literal[
     "header", "cookie", "query", "path", "host", "client_address", "metadata", "attribute"
@@ -90,9 +90,16 @@ class Segment:
     weights: tuple[int, ...] = ()
     salt: bytes | None = None
     thresholds: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    # What rule_checks.py found in it, once: thousands of rollouts may share a segment.
+    survey: Any = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "thresholds", thresholds(self.weights))
+        self.remember(None)
+
+    def remember(self, survey: Any) -> None:
+        """Keep what was found."""
+        object.__setattr__(self, "survey", survey)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ The controller's documents were checked for both (rollout/neighbours.py), each f
 sidecar checks what it is about to put in force: old and new documents may stand side by side.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from sidecar.rollout import names
@@ -12,7 +12,24 @@ from sidecar.routing.route import Route
 from sidecar.routing.rule_checks import RouteError, refuse
 
 
-def check_layers(routes: Iterable[Route]) -> None:
+def is_tied(route: Route) -> bool:
+    """Whether other rollouts matter to this one: it requires some, or is in a layer with them."""
+    return bool(route.requires or route.layer)
+
+
+def check(tied: Iterable[Route]) -> dict[str, int]:
+    """Return the rank of each tied route: above all it requires. Any other's is 0.
+
+    Raises RouteError where rollouts require one another in a circle, or in too long a chain, and
+    where two rollouts of one layer would share units.
+    """
+    routes = tuple(tied)
+    found = ranks(routes)
+    check_layers(routes)
+    return found
+
+
+def check_layers(routes: Sequence[Route]) -> None:
     """Raise RouteError where two rollouts of one layer would share units."""
     layers: dict[str, list[tuple[int, int, str]]] = {}
     for route in routes:
@@ -29,7 +46,7 @@ def check_layers(routes: Iterable[Route]) -> None:
                 )
 
 
-def ranks(routes: Iterable[Route]) -> dict[str, int]:
+def ranks(routes: Sequence[Route]) -> dict[str, int]:
     """Number the rollouts so that each stands above all it requires; 0 requires none of them.
 
     Raises RouteError where rollouts require one another in a circle, or in too long a chain.

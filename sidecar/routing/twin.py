@@ -165,7 +165,7 @@ def listed(route: Route) -> Mapping[bytes, str]:
     """Return the units that are named: each with its variant, "" for those excluded."""
     if route.by_unit is None:
         lists = {unit: one.variant for one in route.overrides for unit in one.units}
-        route.remember(by_unit=lists | dict.fromkeys(route.excluded, ""))
+        route.remember(lists | dict.fromkeys(route.excluded, ""))
     assert route.by_unit is not None
     return route.by_unit
 

@@ -17,6 +17,7 @@ from sidecar.telemetry.sources import ControllerSources, ControlStream, SidecarS
 from sidecar.telemetry.spans import REASON, ROLLOUT, VARIANT, VERSION
 
 _REFUSALS = ("malformed", "not_ready")
+_FORCE = "force_"
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 Observed = Iterable[Observation]
 Observe = Callable[[], Observed]
@@ -44,6 +45,13 @@ def measure_sidecar(meter: Meter, sources: SidecarSources) -> None:
         "s",
         "How long the table in force, named by its version, has been in force.",
         lambda: _age(sources.table()),
+    )
+    _gauge(
+        meter,
+        "canary.inputs.unseen",
+        "{input}",
+        "Inputs of rollouts that Envoy does not forward; only where Envoy says what it forwards.",
+        lambda: _known(sources.unseen()),
     )
     _measure_control_stream(meter, sources.control_stream)
 
@@ -148,6 +156,13 @@ def _measure_ext_proc(meter: Meter, counters: Callable[[], Mapping[str, int]]) -
         "Streams refused: not a ProcessingRequest, or no table yet. Envoy fails them open.",
         refusals,
     )
+    _counter(
+        meter,
+        "canary.force.refusals",
+        "{token}",
+        "Force tokens ignored: malformed, signed with an unknown key or wrongly, or expired.",
+        lambda: _tokens(counters()),
+    )
 
 
 def _measure_control_stream(meter: Meter, stream: Callable[[], ControlStream]) -> None:
@@ -178,6 +193,16 @@ def _measure_control_stream(meter: Meter, stream: Callable[[], ControlStream]) -
 def _decisions(counted: Mapping[tuple[str, str, str], int]) -> Observed:
     for (rollout, variant, reason), count in counted.items():
         yield Observation(count, {ROLLOUT: rollout, VARIANT: variant, REASON: reason})
+
+
+def _tokens(counted: Mapping[str, int]) -> Observed:
+    for name, count in counted.items():
+        if name.startswith(_FORCE):
+            yield Observation(count, {ERROR_TYPE: name.removeprefix(_FORCE)})
+
+
+def _known(count: int | None) -> Observed:
+    return [] if count is None else [Observation(count)]
 
 
 def _age(table: tuple[str, float] | None) -> Observed:

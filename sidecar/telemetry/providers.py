@@ -19,7 +19,6 @@ from opentelemetry.sdk.metrics import MeterProvider, ObservableCounter, Observab
 from opentelemetry.sdk.metrics.export import CardinalityLimits
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from prometheus_client import CollectorRegistry, start_http_server
 
 from sidecar.errors import CanaryError
@@ -134,10 +133,10 @@ class Exporting(Telemetry):
         # The provider reads OTEL_TRACES_SAMPLER; our spans do without the rest of it.
         provider = TracerProvider(shutdown_on_exit=False, meter_provider=NoOpMeterProvider())
         exporter = exporting.Spans(self._meters, resource)
-        processor = BatchSpanProcessor(exporter, meter_provider=self._meters)
+        processor = exporting.Batches(exporter, meter_provider=self._meters)
         self._flush.append(processor.shutdown)
         self._cut.append(exporter.shutdown)
-        return Tracing(provider.sampler, processor.on_end)
+        return Tracing(provider.sampler, processor.take)
 
 
 def _resource(service: str, instance: str) -> Resource:

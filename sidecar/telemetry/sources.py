@@ -40,11 +40,6 @@ Attributes = Mapping[str, str | int | float | bool]
 Watch = Callable[[Table, bytes, int], None]
 
 
-# rollout, variant, reason, version, second, trace id, parent id (0: a root), tracestate, end (ns
-# since 1970), duration (ns)
-Sample = tuple[str, str, str, str, int, int, int, str, int, int]
-
-
 class Sampling(NamedTuple):
     """Which decisions are sampled.
 
@@ -64,8 +59,16 @@ class Observer(Protocol):
     def sampling(self) -> Sampling | None:
         """What an engine that samples by itself goes by; None: nothing is sampled."""
 
-    def record(self, sample: Sample) -> None:
-        """Take a decision that an engine sampled by itself."""
+    def template(
+        self, rollout: str, variant: str, reason: str, version: str
+    ) -> tuple[bytes, bytes]:
+        """Return what all spans of such decisions have in common, and the unit's attribute.
+
+        The engine that samples by itself writes the rest between and behind them.
+        """
+
+    def record(self, spans: Sequence[bytes]) -> None:
+        """Take decisions that an engine sampled by itself, as the spans it wrote."""
 
     def watch(self, metadata: Metadata) -> Watch | None:
         """Return what is to be called with the decision, or None if nobody wants it."""
@@ -83,7 +86,8 @@ class ControlStream(NamedTuple):
 class SidecarSources:
     """What is read of a sidecar, whenever somebody collects, from any thread.
 
-    `table` gives version and age in seconds, None before the first table.
+    `table` gives version and age in seconds, None before the first table; `unseen` how many inputs
+    of rules never arrive, None where no Envoy says what it forwards.
     """
 
     decisions: Callable[[], Mapping[tuple[str, str, str], int]]
@@ -91,6 +95,7 @@ class SidecarSources:
     counters: Callable[[], Mapping[str, int]]
     table: Callable[[], tuple[str, float] | None]
     control_stream: Callable[[], ControlStream]
+    unseen: Callable[[], int | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

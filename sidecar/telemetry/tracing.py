@@ -7,9 +7,8 @@ The unit itself never leaves the process: spans name its pseudonym, as the metad
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace.sampling import (
@@ -31,8 +30,8 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from sidecar.errors import CanaryError
-from sidecar.telemetry.sources import Metadata, Sample, Sampling, Table, Watch
-from sidecar.telemetry.spans import NAME, Decided
+from sidecar.telemetry.sources import Metadata, Sampling, Table, Watch
+from sidecar.telemetry.spans import NAME, Decided, encode, template
 
 _NO_PARENT = Context()
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -42,9 +41,9 @@ _EVEN = frozenset("02468aceACE")
 
 
 class Tracing:
-    """Tells an engine which decisions are sampled, and hands those on to `keep` as Decided."""
+    """Tells an engine which decisions are sampled, and hands those on to `keep` as encoded spans."""
 
-    def __init__(self, sampler: Sampler, keep: Callable[[Any], None]) -> None:
+    def __init__(self, sampler: Sampler, keep: Callable[[Sequence[bytes]], None]) -> None:
         self._sampler = sampler
         self._keep = keep
         self._follows = not self._samples(_unsampled_parent(), 0)
@@ -70,9 +69,15 @@ class Tracing:
             return Sampling(follows, always=whole, bound=0 if whole else sampler.bound)
         raise _unknown(self._sampler)
 
-    def record(self, sample: Sample) -> None:
-        """Keep a decision that an engine sampled by itself."""
-        self._keep(Decided(*sample))
+    def template(
+        self, rollout: str, variant: str, reason: str, version: str
+    ) -> tuple[bytes, bytes]:
+        """Return what an engine that samples by itself writes spans from."""
+        return template(rollout, variant, reason, version)
+
+    def record(self, spans: Sequence[bytes]) -> None:
+        """Keep decisions that an engine sampled by itself."""
+        self._keep(spans)
 
     def watch(self, metadata: Metadata) -> Watch | None:
         """Return what is to be called with the decision, or None if it is not sampled."""
@@ -108,9 +113,11 @@ class Tracing:
         self, trace: tuple[int, int, str], table: Table, message: bytes, took_ns: int
     ) -> None:
         end_ns = time.time_ns()
-        for rollout, variant, reason, _, second in table.decide(message, end_ns // 10**9):
-            about = (rollout, variant, reason, table.version, second)
-            self._keep(Decided(*about, *trace, end_ns, took_ns))
+        said = [
+            Decided(rollout, variant, reason, table.version, second, *trace, end_ns, took_ns)
+            for rollout, variant, reason, _, second in table.decide(message, end_ns // 10**9)
+        ]
+        self._keep([encode(one, random.getrandbits(64) or 1) for one in said])
 
 
 def _unknown(sampler: Sampler) -> CanaryError:

@@ -14,20 +14,20 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from sidecar import routing
 from sidecar.analysis import cells
 
-compile_table = routing.compile_table
-kept = []
+
+class WrongHash(routing.Draft):
+    def put(self, route):
+        super().put(dataclasses.replace(route, salt=route.salt + b"?"))
 
 
-def wrong_hash(routes, version, keys=()):
-    salted = [dataclasses.replace(route, salt=route.salt + b"?") for route in routes]
-    return compile_table(salted, version, keys)
+class UpdateIgnored(routing.Draft):
+    kept = b""
 
-
-def update_ignored(routes, version, keys=()):
-    routes = list(routes)
-    if routes and not kept:
-        kept.append(compile_table(routes, version, keys))
-    return kept[0] if kept else compile_table(routes, version, keys)
+    def finish(self, *given):
+        made = super().finish(*given)
+        if len(routing.Table(made)) and not UpdateIgnored.kept:
+            UpdateIgnored.kept = made
+        return UpdateIgnored.kept or made
 
 
 def route_cache_not_cleared(config):
@@ -51,7 +51,7 @@ def blind_guard():
     cells.unpack = well
 
 
-IN_CANARY = {"wrong_hash": wrong_hash, "update_ignored": update_ignored}
+IN_CANARY = {"wrong_hash": WrongHash, "update_ignored": UpdateIgnored}
 IN_GUARD = {"blind_guard": blind_guard}
 IN_ENVOY = {"route_cache_not_cleared": route_cache_not_cleared}
 
@@ -59,7 +59,7 @@ IN_ENVOY = {"route_cache_not_cleared": route_cache_not_cleared}
 def run_canary(fault, words):
     # Before anything else is imported, so that everybody takes the broken one.
     if fault in IN_CANARY:
-        routing.compile_table = IN_CANARY[fault]
+        routing.Draft = IN_CANARY[fault]
     from sidecar.cli import main  # noqa: PLC0415
 
     if fault in IN_GUARD:

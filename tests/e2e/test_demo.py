@@ -68,7 +68,7 @@ def test_the_demo_of_launches_succeeds_and_shows_every_figure(work_folders):
         r"from the first bad answer +error_rate +latency_p99",
         r"to the decision +[\d.]+ s +[\d.]+ s",
         r"to the last request on the candidate +[\d.]+ s +[\d.]+ s",
-        r"users who met the candidate +\d+ of 3,000 +\d+ of 3,000",
+        r"users who met the candidate +[\d,]+ of 3,000 +[\d,]+ of 3,000",
     ):
         assert re.search(line, done.stdout), line
     assert (work_folders.processes(), work_folders.paths()) == ([], [])

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import copy
 import functools
+import json
 import threading
 
 import grpc
@@ -74,6 +75,28 @@ def test_each_misfit_is_found_in_a_running_envoy(stack, spoil, ids):
 def test_a_running_envoy_that_fits_otherwise_is_left_alone(stack, vary):
     with envoy(stack, vary) as running:
         assert examined(stack, running.admin_url) == []
+
+
+def test_what_a_running_envoy_hides_is_told_by_its_sidecar(stack):
+    def made_for_other_rollouts(config):
+        misfitting.unforward(config)
+        misfitting.outcome_log(config)["common_config"]["log_name"] = "canary?header=:path"
+
+    def told():
+        command = ["status", "--run-dir", str(stack.work / "run"), "--json"]
+        result = CliRunner().invoke(canary, command)
+        return json.loads(result.stdout)["sidecar"].get("forwarding", {}).get("unseen", [])
+
+    with envoy(stack, made_for_other_rollouts) as running:
+        assert ask(running, "/").status == 200
+        wait_until("the sidecar hears of it", told, alive=[stack.children["canary"]])
+        assert {one["what"] for one in told()} == {"header 'cookie'", "header 'x-user-id'"}
+        assert "input-unseen" in examined(stack, running.admin_url)
+    log = stack.children["canary"].log.read_text()
+    assert "Envoy does not forward it" in log
+    assert "header 'x-user-id'" in log
+    wait_until("its log is closed", lambda: not told(), alive=[stack.children["canary"]])
+    assert "input-unseen" not in examined(stack, stack.envoy.admin_url)
 
 
 def test_a_rollout_that_this_envoy_was_not_made_for(stack, tmp_path):

@@ -27,7 +27,7 @@ from sidecar.delivery import Event, Origin
 from sidecar.routing import Route, UnitSource, Variant
 from sidecar.store import Store
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 @contextmanager
@@ -94,8 +94,8 @@ class Sidecar:
         return self.tables[-1].version if self.tables else ""
 
     def shares(self, name: str = "chat") -> dict[str, int]:
-        held = self.client.holdings.resources[name]
-        return {variant.name: variant.weight for variant in held.route.variants}
+        route = self.client.holdings.route(name)
+        return {variant.name: variant.weight for variant in route.variants}
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator["Sidecar"]:

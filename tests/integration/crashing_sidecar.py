@@ -41,7 +41,7 @@ def live(root: Path, fate: Fate) -> None:
     """Take messages to the last, and report them all."""
     fate.rules_every_commit()
     store, ledger = Outcomes(root / "controller.sqlite"), Ledger(root / "state")
-    table = Table("v1", [("chat", "canary")], {"chat"})
+    table = Table("v1", [("chat", "canary")], [("chat", "canary")])
     ledger.announce(table)
     ledger.begin(table, {}, NOW_S)
     decided = 0

@@ -6,6 +6,7 @@ import time
 import grpc
 import pytest
 from entries import entry, message
+from envoy_data_plane.envoy.service.accesslog import v3 as als
 
 from sidecar.analysis import cells
 from sidecar.extproc import create
@@ -73,3 +74,39 @@ def test_without_rows_the_service_is_not_offered(tmp_path, kind):
             await engine.drain(0)
 
     assert asyncio.run(ask()) is grpc.StatusCode.UNIMPLEMENTED
+
+
+def named(name):
+    identifier = als.StreamAccessLogsMessageIdentifier(log_name=name)
+    return bytes(als.StreamAccessLogsMessage(identifier=identifier))
+
+
+async def until(names, rows):
+    async with asyncio.timeout(10):
+        while rows.log_names() != names:
+            await asyncio.sleep(0.005)
+
+
+async def _logs_come_and_go(address, kind):
+    engine, rows = create(kind, address), Rows(bytearray(1 << 20))
+    engine.rows = rows
+    await engine.start()
+    try:
+        async with grpc.aio.insecure_channel(address.replace("unix://", "unix:")) as channel:
+            streams = [log_stream(channel) for _ in range(4)]
+            names = ["canary?header=a", "canary?header=b", "canary?header=b", "x" * 20_000]
+            for stream, name in zip(streams, names, strict=True):
+                await stream.write(named(name))
+                await stream.write(message(entry(start_us=_now_us())))
+            await until(names[:2], rows)
+            streams[1].cancel()
+            streams[0].cancel()
+            await until(["canary?header=b"], rows)
+            streams[2].cancel()
+            await until([], rows)
+    finally:
+        await engine.drain(1)
+
+
+def test_what_open_logs_are_called_is_known_until_the_last_of_a_name_ends(tmp_path, kind):
+    asyncio.run(_logs_come_and_go(f"unix://{tmp_path}/s", kind))

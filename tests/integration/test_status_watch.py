@@ -85,8 +85,10 @@ def test_for_programs_each_change_is_one_json_document(house):
 def test_on_a_terminal_it_is_a_live_view_that_leaves_the_terminal_as_it_was(house):
     house.until_agreed(house.up())
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 120, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     env = {**os.environ, **house.env, "TERM": "xterm-256color"}
+    # The size is the terminal's, not what the tests' own runner was told.
+    env = {name: value for name, value in env.items() if name not in {"COLUMNS", "LINES"}}
     with subprocess.Popen(
         [*CANARY, *WATCH], stdout=theirs, stderr=theirs, env=env, start_new_session=True
     ) as watch:
@@ -105,7 +107,7 @@ def test_on_a_terminal_it_is_a_live_view_that_leaves_the_terminal_as_it_was(hous
 
 
 def read_until(terminal, *wanted):
-    seen, end = b"", time.monotonic() + 20
+    seen, end = b"", time.monotonic() + 60
     while not all(text in seen for text in wanted):
         assert time.monotonic() < end, seen
         if select.select([terminal], [], [], 0.1)[0]:

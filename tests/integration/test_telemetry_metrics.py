@@ -1,6 +1,10 @@
 """What is measured, as a collector and a scraper see it; and docs/observe.md names exactly that."""
 
+import contextlib
 import re
+import threading
+import time
+from itertools import chain
 from pathlib import Path
 
 import grpc
@@ -8,11 +12,14 @@ import launch_lab
 import pytest
 from app_lab import USERS, House
 from control_lab import document, short_dir
+from envoy_data_plane.envoy.service.accesslog import v3 as als
 from messages import request_headers
 from telemetry_lab import collector, free_port, scrape, traceparent
 
 from bench.lab.process import wait_until
 from sidecar.control import calls
+from sidecar.extproc.engine import ACCESS_LOG
+from sidecar.routing.force import Key, sign
 
 PROCESS = "/envoy.service.ext_proc.v3.ExternalProcessor/Process"
 DURATION = "canary.decision.duration"
@@ -45,6 +52,22 @@ def malformed(house):
             next(call)
 
 
+@contextlib.contextmanager
+def an_envoy_that_forwards(header, house):
+    named = als.StreamAccessLogsMessageIdentifier(log_name=f"canary?header={header}")
+    over = threading.Event()
+
+    def messages():
+        yield bytes(als.StreamAccessLogsMessage(identifier=named))
+        over.wait(60)
+
+    with grpc.insecure_channel(house.settings.listen) as channel:
+        call = channel.stream_unary(f"/{ACCESS_LOG}/StreamAccessLogs").future(messages())
+        yield
+        over.set()
+        call.cancel()
+
+
 def kind(metric):
     which = metric.WhichOneof("data")
     if which != "sum":
@@ -65,7 +88,8 @@ def test_the_documented_metrics_are_those_that_are_exported(house):
         up = house.up()
         everybody_asks(house)
         documented = {m["name"]: (m["kind"], m["unit"]) for m in ROW.finditer(OBSERVE.read_text())}
-        wait_until("every metric", lambda: documented.keys() <= received.metrics.keys(), alive=[up])
+        with an_envoy_that_forwards("x-user-id", house):
+            wait_until("all", lambda: documented.keys() <= received.metrics.keys(), alive=[up])
         exported = {name: (kind(m), m.unit) for name, m in received.metrics.items()}
         assert exported == documented
         assert all(metric.description for metric in received.metrics.values())
@@ -97,6 +121,49 @@ def test_decisions_are_counted_by_variant_and_go_on_through_changes_of_the_table
     ages = [key for key in series if key.startswith("canary_table_age_seconds")]
     assert ages == [f'canary_table_age_seconds{{canary_version="{house.sidecar().table.version}"}}']
     assert len(versions) == 3
+
+
+@pytest.mark.parametrize("engine", ["native", "grpcio"])
+def test_force_tokens_that_are_ignored_are_counted_by_why(house, engine):
+    ours, foreign = Key("qa", b"s" * 32), Key("other", b"s" * 32)
+    keys = house.root / "keys"
+    keys.write_text(f"{ours.id} {ours.secret.decode()}\n")
+    house.env |= {"CANARY_FORCE_KEYS": str(keys), "CANARY_ENGINE": engine}
+    later, variants = int(time.time()) + 600, {"chat": "canary"}
+    fine = sign(ours, variants, later)
+    tokens = {
+        "": [fine],
+        "malformed": ["canary"],
+        "unknown_key": [sign(foreign, variants, later)] * 2,
+        "bad_signature": [fine.replace("=canary", "=stable")] * 3,
+        "expired": [sign(ours, variants, 1)] * 4,
+    }
+    with collector() as received:
+        house.env |= received.env
+        up = house.up()
+        with grpc.insecure_channel(house.settings.listen) as channel:
+            for token in chain.from_iterable(tokens.values()):
+                headers = [(":path", b"/"), ("canary-force", token.encode())]
+                next(channel.stream_stream(PROCESS)(iter([request_headers(headers)]), timeout=5))
+
+        def counted():
+            metric = received.metrics.get("canary.force.refusals")
+            points = metric.sum.data_points if metric else []
+            return {one.attributes[0].value.string_value: one.as_int for one in points}
+
+        wait_until("all", lambda: sum(counted().values()) == 10, alive=[up])
+        assert counted() == {why: len(them) for why, them in tokens.items() if why}
+
+
+@pytest.mark.parametrize(("header", "unseen"), [("x-user-id", 0), (":path", 1)])
+def test_what_an_envoy_says_it_hides_is_counted(house, header, unseen):
+    port = free_port()
+    house.env["CANARY_METRICS"] = f"127.0.0.1:{port}"
+    up = house.up()
+    assert "canary_inputs_unseen" not in scrape(port)
+    with an_envoy_that_forwards(header, house):
+        wait_until("said", lambda: scrape(port).get("canary_inputs_unseen") == unseen, alive=[up])
+    wait_until("gone", lambda: "canary_inputs_unseen" not in scrape(port), alive=[up])
 
 
 def test_the_control_stream_is_measured(house):

@@ -12,6 +12,7 @@ import pytest
 from envoy_data_plane.envoy.service.ext_proc import v3 as ext_proc
 from hyperframe import frame as h2
 from messages import header_map, request_headers
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
 from transport_lab import (
     ANSWER,
     MESSAGE,
@@ -268,6 +269,44 @@ def server_end_of(peer):
                     return copy
             copy.close()
     raise AssertionError("the server's end was not found")
+
+
+def test_a_tracestate_that_no_collector_would_take_is_left_out_of_the_span():
+    parent = ("traceparent", f"00-{7:032x}-{9:016x}-01")
+    with serving(sampling=(True, False, 0)) as (server, place), place.greeted() as peer:
+        for number, state in enumerate([b"a=b", b"a=\xff", b"a=\xc3\xa9", b"a=\tb"]):
+            stream, extra = 1 + 2 * number, [parent, ("tracestate", state)]
+            peer.send(headers(stream, block(extra=extra)), data(stream, grpc_message(MESSAGE)))
+            assert peer.answers(stream) == [ANSWER]
+        spans = server.spans(10, lambda *_: (b"", b""))
+    read = ScopeSpans.FromString(b"".join(spans)).spans
+    assert [(span.trace_state, int.from_bytes(span.parent_span_id)) for span in read] == [
+        ("a=b", 9),
+        *[("", 9)] * 3,
+    ]
+
+
+HEALTH = "/grpc.health.v1.Health/Check"
+SERVING = b"\x08\x01"
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        (b"", OK),
+        (b"\x0a\x00", OK),
+        (b"\x0a\x05other\x0a\x00", OK),  # the last one counts
+        (b"\x10\x07\x0a\x00", OK),  # a field of a version to come
+        (b"\x0a\x05other", 5),
+        (b"\x0a\x80\x01" + b"x" * 128, 5),
+        (b"\x0a\x05othe", INVALID_ARGUMENT),
+        (b"\xff", INVALID_ARGUMENT),
+    ],
+)
+def test_a_health_check_is_read_as_protobuf_is(peer, asked, status):
+    peer.send(headers(1, block(HEALTH)), data(1, grpc_message(asked), end=True))
+    answered = peer.result(1)
+    assert (answered.status, answered.messages) == (status, [SERVING] if status == OK else [])
 
 
 def test_an_accepted_tcp_connection_never_waits_to_fill_a_segment():

@@ -249,6 +249,28 @@ def test_the_identifier_of_a_stream_and_tcp_entries_are_passed_over():
     assert counted(rows) == {"taken": 1}
 
 
+def test_more_names_of_logs_than_are_kept_are_left_out_and_closing_makes_room():
+    def named(name):
+        identifier = als.StreamAccessLogsMessageIdentifier(log_name=name)
+        return bytes(als.StreamAccessLogsMessage(identifier=identifier))
+
+    rows = native()
+    opened = [rows.log_opened(named(f"log-{n:02}")) for n in range(20)]
+    assert sorted(opened) == [-1] * 4 + list(range(16))
+    assert rows.log_names() == [f"log-{n:02}" for n in range(16)]
+    assert rows.log_opened(named("log-03")) == opened[3]
+    for one in opened:
+        rows.log_closed(one)
+    assert rows.log_names() == ["log-03"]
+    assert rows.log_opened(named("another")) >= 0
+    assert rows.log_names() == ["another", "log-03"]
+    assert [rows.log_opened(one) for one in (b"", b"\xff", named(""), named("n" * 16_385))] == [
+        -1
+    ] * 4
+    with pytest.raises(IndexError):
+        rows.log_closed(16)
+
+
 MESSAGE = message(entry(), entry(code=500, grpc_status="2", flags={"local_reset": True}))
 
 

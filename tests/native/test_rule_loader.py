@@ -10,6 +10,7 @@ from ruled import KEYS, NOW_S, ruled_requests, ruled_tables
 from sidecar.routing import Route, Table, UnitSource, Variant, compile_table
 from sidecar.routing.rules import (
     AllOf,
+    AnyOf,
     Bound,
     Check,
     Holdout,
@@ -37,7 +38,7 @@ def on(operator, *texts: bytes, **bounds) -> Check:
 NETWORK = on("cidr", b"10.0.0.0/8", b"12.0.0.0/8")
 RANGE = on("semver", low=Bound("1.2.3", inclusive=True))
 DAMAGE = {
-    "flag": (block(killed=True), -9, b"\x09", "unknown flag"),
+    "flag": (block(killed=True), -13, b"\x09", "unknown flag"),
     "slice": (block(holdout=Holdout("h", 1, 1)), b"holdout:h", b"\x00" * 9, None),
     "segment's name": (block(on("present")), b"segment:qa", b"sigment:qa", "without its name"),
     "segment's variant": (block(on("present")), b"qa\x02\x01", b"qa\x02\x02", "variant does not"),
@@ -45,6 +46,13 @@ DAMAGE = {
     "input's kind": (block(on("present")), b"\x01\x01\x03\x00x-a", b"\x09\x01\x03\x00x-a", "input"),
     "input's number": (block(on("present")), b"\x01\x00\x00\x00\x00\x00",
                        b"\x01\x00\x00\x05\x00\x00", "not there"),
+    "too few tests": (block(on("present")), b"\x01\x01\x00\x00\x00\x0a\x00segment",
+                      b"\x01\x02\x00\x00\x00\x0a\x00segment", "fewer tests"),
+    "too many tests": (block(on("present"), on("present")),
+                       b"\x01\x02\x00\x00\x00\x0a\x00segment",
+                       b"\x01\x01\x00\x00\x00\x0a\x00segment", "more tests"),
+    "empty group": (block(AnyOf((on("present"),))), b"\x03\x01\x00", b"\x03\x00\x00",
+                    "group without"),
     "operator": (block(on("exact", b"val")), b"\x01\x03\x00val", b"\x0b\x03\x00val", "operator"),
     "empty text": (block(on("exact", b"val")), b"\x01\x03\x00val", b"\x01\x00\x00", "empty text"),
     "value twice": (block(on("in", b"va", b"vb")), b"vb", b"va", "twice"),

@@ -27,7 +27,7 @@ def test_a_block_cut_short_is_refused(end):
 
 SHARES = struct.pack("<Q", (5 << 64) // 100)
 DAMAGE = {
-    "magic": (b"SCT2", b"SCT1", "not a routing table"),
+    "magic": (b"SCT3", b"SCT2", "not a routing table"),
     "rollout name": (b"\x04\x00chat", b"\x04\x00ch\rt", "DNS label"),
     "variant name": (b"canary", b"can\nry", "DNS label"),
     "empty name": (b"\x06\x00canary", b"\x00\x00", "empty or too long"),
@@ -54,7 +54,7 @@ def test_bytes_left_over_are_refused():
 
 def test_counts_that_promise_more_memory_than_there_are_bytes_are_refused():
     with pytest.raises(ValueError, match="announced"):
-        Table(b"SCT2" + b"\xff" * 16 + b"\0\0")
+        Table(b"SCT3" + b"\xff" * 16 + b"\0\0")
 
 
 def test_rollouts_out_of_order_are_refused():

@@ -1,4 +1,7 @@
-"""The ring of samples is a bounded queue: whole, in order, and what found no room is counted."""
+"""The ring of samples is a bounded queue: whole, in order, and what found no room is counted.
+
+It calls its reader each time it has become half full.
+"""
 
 import ctypes
 from collections import deque
@@ -38,8 +41,9 @@ class Ring(RuleBasedStateMachine):
             return
         slot.contents.edition, slot.contents.parent = self.number, ~self.number & (2**64 - 1)
         slot.contents.tracestate = str(self.number).encode()
-        door().sc_ring_commit(self.ring)
+        called = door().sc_ring_commit(self.ring)
         self.model.append(self.number)
+        assert called == (len(self.model) == SLOTS // 2)
 
     def take(self):
         sample = Sample()

@@ -78,7 +78,7 @@ def test_a_sidecar_that_has_everything_is_greeted_with_no_resource_once():
     now = snapshot(chat=5)
     talk = opened(**now.versions)
     greeting = told(talk, now)
-    assert (greeting.resources, greeting.removed) == ((), ())
+    assert (tuple(greeting.resources), greeting.removed) == ((), ())
     assert greeting.table_version == now.version
     assert told(talk, now) is None
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sidecar.control import codec, following, keepsake
+from sidecar.control import codec, edition, following, keepsake
+from sidecar.control.codec import ResourceError
 from sidecar.control.keepsake import KeepsakeError
 from sidecar.routing import Route, UnitSource, Variant
 
@@ -71,9 +72,9 @@ def test_the_file_is_for_its_owner_only(path):
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_file_of_resources_this_release_cannot_use_is_refused(path):
+def test_what_this_release_cannot_use_is_refused_when_it_is_read(path):
     keepsake.save(path, holdings("chat"))
     body = path.read_bytes().partition(b"\n")[2].replace(b"stable", b"STABLE")
     path.write_bytes(keepsake._MAGIC + keepsake._checksum(body) + b"\n" + body)
-    with pytest.raises(KeepsakeError, match="'chat'"):
-        keepsake.load(path)
+    with pytest.raises(ResourceError, match="'chat'"):
+        edition.after(None, keepsake.load(path), {}, ())

@@ -20,7 +20,7 @@ from pathlib import Path
 from sidecar.outcomes.ledger import Ledger, Table
 folder, message, now_s = Path(sys.argv[1]), bytes.fromhex(sys.argv[2]), int(sys.argv[3])
 ledger = Ledger(folder)
-table = Table("v1", [("chat", "canary")], {"chat"})
+table = Table("v1", [("chat", "canary")], [("chat", "canary")])
 ledger.announce(table)
 ledger.begin(table, {}, now_s)
 def take():
@@ -38,7 +38,7 @@ while True:
 
 def begin(ledger, version, changed=("chat",), decided=None, now_s=NOW_S):
     """A table comes into force."""
-    table = Table(version, NAMES, changed)
+    table = Table(version, NAMES, NAMES, changed)
     ledger.announce(table)
     ledger.begin(table, decided or {}, now_s)
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from sidecar.analysis import cells
+from sidecar.outcomes.ledger import Table
 from sidecar.outcomes.recording import Recorder
 
 CANARY = ("chat", "canary", "weight")
@@ -19,7 +20,8 @@ class Scene:
         self.recorder = Recorder(
             folder, self.decisions, lambda rows: None, clock=lambda: self.now_s
         )
-        self.recorder.begin_version("v1", [("chat", "canary")], {"chat"})
+        names = [("chat", "canary")]
+        self.recorder.begin_version(Table("v1", names, names))
 
     def decisions(self):
         return self.made

@@ -6,7 +6,7 @@ import pytest
 from test_route import GOOD
 
 from sidecar.routing import HardLimit, Variant
-from sidecar.routing.odds import changed
+from sidecar.routing.odds import same, spread
 from sidecar.routing.rules import Holdout, Prerequisite
 
 CHAT = replace(GOOD, revision=3)
@@ -30,20 +30,16 @@ NOTHING = {
 
 
 @pytest.mark.parametrize("edit", OWN.values(), ids=OWN)
-def test_what_is_edited_about_the_odds_is_this_rollouts_alone(edit):
-    assert changed([CHAT, SHOP], [replace(CHAT, **edit), replace(SHOP)]) == {"chat"}
+def test_what_is_edited_about_a_rollout_gives_it_other_odds(edit):
+    assert not same(CHAT, replace(CHAT, **edit))
 
 
 @pytest.mark.parametrize("edit", NOTHING.values(), ids=NOTHING)
 def test_what_has_nothing_to_do_with_odds_changes_none(edit):
-    assert changed([CHAT, SHOP], [replace(CHAT, **edit), SHOP]) == set()
+    assert same(CHAT, replace(CHAT, **edit))
 
 
 def test_who_requires_a_rollout_meets_other_people_when_that_one_changes():
-    other = replace(CHAT, **OWN["weights"])
-    assert changed([CHAT, SHOP, HELP, DEEP], [other, SHOP, HELP, DEEP]) == {"chat", "help", "deep"}
-    assert changed([CHAT, HELP], [HELP]) == {"chat", "help"}
-
-
-def test_what_comes_and_what_goes_is_changed():
-    assert changed([], [CHAT]) == changed([CHAT], []) == {"chat"}
+    assert spread({"chat"}, [SHOP, DEEP, HELP]) == {"chat", "help", "deep"}
+    assert spread({"shop"}, [HELP, DEEP]) == {"shop"}
+    assert spread((), [HELP, DEEP]) == set()

@@ -3,12 +3,13 @@ from envoy_data_plane.envoy.service.ext_proc import v3 as ext_proc
 from hypothesis import given
 from hypothesis import strategies as st
 from messages import header_map, request_headers
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import sampling
 from telemetry_lab import UNSAMPLED, traceparent
 
 from sidecar.routing import Route, Table, UnitSource, Variant, compile_table
-from sidecar.telemetry.spans import Decided, encode
+from sidecar.telemetry.spans import Decided, encode, request
 from sidecar.telemetry.tracing import Tracing
 
 USER = (UnitSource("header", "x-user-id"),)
@@ -21,12 +22,26 @@ def table(*names):
     return Table(compile_table(routes, "v"))
 
 
+def official(batch):
+    """Read a batch as a collector would, by the published messages."""
+    sent = ExportTraceServiceRequest.FromString(request(batch, Resource({"service.name": "s"})))
+    [resource] = sent.resource_spans
+    [scope] = resource.scope_spans
+    assert [one.key for one in resource.resource.attributes] == ["service.name"]
+    assert scope.scope.name == "canary"
+    return scope.spans
+
+
 class Watched:
     """A tracing with this sampler, and the spans it made."""
 
     def __init__(self, sampler):
-        self.spans = []
-        self.tracing = Tracing(sampler, self.spans.append)
+        self.kept = []
+        self.tracing = Tracing(sampler, self.kept.extend)
+
+    @property
+    def spans(self):
+        return official(self.kept)
 
     def ask(self, parent=None, *, table=table(), message=MESSAGE, others=()):  # noqa: B008
         metadata = [("user-agent", "envoy"), *others]
@@ -84,12 +99,12 @@ def test_a_ratio_samples_that_share_of_calls_without_a_parent():
 )
 def test_a_parent_that_is_none_begins_a_trace(parent):
     [span] = Watched(sampling.ParentBased(ON)).ask(parent).spans
-    assert span.parent == 0
+    assert span.parent_span_id == b""
 
 
 def test_a_later_version_of_the_parents_format_is_followed():
     [span] = Watched(sampling.ParentBased(ON)).ask("01" + SAMPLED[2:] + "-more").spans
-    assert span.parent == 6
+    assert int.from_bytes(span.parent_span_id) == 6
     assert not Watched(sampling.ParentBased(ON)).ask("01" + NOT[2:] + "-more").spans
 
 
@@ -109,14 +124,13 @@ def test_no_metadata_whatever_breaks_a_decision(parent, state, more):
 def test_binary_metadata_is_no_obstacle():
     others = [("x-bin", b"\x00\xff")]
     [span] = Watched(sampling.ParentBased(ON)).ask(SAMPLED, others=others).spans
-    assert (span.trace_id, span.parent) == (5, 6)
+    assert [int.from_bytes(one) for one in (span.trace_id, span.parent_span_id)] == [5, 6]
 
 
 def test_every_rollout_that_spoke_gets_its_span_in_one_trace():
     both = table("a", "b")
     for parent in (SAMPLED, None):
-        spans = Watched(ON).ask(parent, table=both).spans
-        sent = encode(spans, Resource({})).resource_spans[0].scope_spans[0].spans
+        sent = Watched(ON).ask(parent, table=both).spans
         assert [span.name for span in sent] == ["decide a", "decide b"]
         assert len({span.trace_id for span in sent}) == 1
         assert len({span.span_id for span in sent}) == 2
@@ -135,8 +149,7 @@ def test_a_reason_the_conventions_do_not_know_is_unknown_to_them():
         def decide(_message, _now_s):
             return [("chat", "stable", "killed", 1, 2)]
 
-    [span] = Watched(ON).ask(SAMPLED, table=Killed()).spans
-    [sent] = encode([span], Resource({})).resource_spans[0].scope_spans[0].spans
+    [sent] = Watched(ON).ask(SAMPLED, table=Killed()).spans
     said = {one.key: one.value.string_value for one in sent.attributes}
     assert said["feature_flag.result.reason"] == "unknown"
     assert said["canary.reason"] == "killed"
@@ -159,9 +172,10 @@ DECIDED = st.builds(
 
 @given(batch=st.lists(DECIDED, max_size=5))
 def test_what_is_written_by_hand_is_what_the_official_messages_would_say(batch):
-    sent = encode(batch, Resource({})).resource_spans[0].scope_spans[0].spans
-    for one, span in zip(batch, sent, strict=True):
+    sent = official([encode(one, number) for number, one in enumerate(batch, 1)])
+    for number, (one, span) in enumerate(zip(batch, sent, strict=True), 1):
         assert int.from_bytes(span.trace_id) == one.trace_id
+        assert int.from_bytes(span.span_id) == number
         assert int.from_bytes(span.parent_span_id or b"\0") == one.parent
         assert (len(span.trace_id), len(span.span_id)) == (16, 8)
         assert span.trace_state == (one.tracestate if one.parent else "")
