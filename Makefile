@@ -59,7 +59,7 @@ fmt: build  ## format the Python code
 sanitize: build  ## our C without Python under ASan, UBSan and TSan: races (one seeded), hostile peers, failing allocations
 	@$(MAKE) --no-print-directory -C native/check sanitize
 
-fuzz: build  ## libFuzzer on codec, table loader and transport (SECONDS=600 each)
+fuzz: build  ## libFuzzer on codec, table loader, transport and access log (SECONDS=600 each)
 	@$(MAKE) --no-print-directory -C native/check fuzz $(if $(SECONDS),FUZZ_SECONDS=$(SECONDS))
 
 crashes: build  ## SIGKILL at every commit, weight and acknowledgement of launches, guards and sidecars (a minute)

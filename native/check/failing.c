@@ -140,8 +140,8 @@ static uint64_t folded(sc_rows *rows)
   uint64_t number = sc_rows_turn(rows), all = 0;
   const sc_row *found;
   size_t at = 0;
-  for (int count; number > 0 && (count = sc_rows_fold(rows, number, &at, &found)) > 0;)
-    for (int i = 0; i < count; i++) all += found[i].sums[SC_CELL_COMPLETED];
+  for (int n; number > 0 && (n = sc_rows_fold(rows, number, &at, &found)) > 0;)
+    for (int i = 0; i < n; i++) all += found[i].sums[SC_CELL_COMPLETED];
   if (number > 0) sc_rows_release(rows, number);
   return all;
 }

@@ -17,6 +17,9 @@ from sidecar.errors import CanaryError
 
 Headers = list[tuple[str, bytes]]
 
+_MAX_HAR_BYTES = 256 << 20
+_MOST_SHOWN = 200
+
 # Long options of curl that take a value and say nothing about the request's head.
 _VALUED = frozenset((
     "--output", "--write-out", "--max-time", "--connect-timeout", "--proxy", "--cacert", "--capath",
@@ -54,10 +57,10 @@ def curl(text: str) -> Headers:
 def har(text: str) -> Headers:
     """Read `FILE` or `FILE:N`, the entry number N from 1. Raises PastedError."""
     name, _, number = text.rpartition(":")
-    if not name or not number.isdigit() or Path(text).exists():
-        name, number = text, ""
     try:
-        entries = json.loads(Path(name).read_bytes())["log"]["entries"]
+        if not name or not number.isdecimal() or Path(text).exists():
+            name, number = text, ""
+        entries = json.loads(_content(name))["log"]["entries"]
         if not number and len(entries) != 1:
             raise PastedError(f"{name} has {len(entries)} entries", remedy=f"say which: {name}:1")
         if number and not 1 <= int(number) <= len(entries):
@@ -65,10 +68,22 @@ def har(text: str) -> Headers:
         return _entry(entries[int(number or 1) - 1]["request"])
     except OSError as error:
         raise PastedError(f"{name}: {error.strerror}", remedy="name a HAR file") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        # Never the error's repr: that of a decoding error holds the whole file.
+        why = f"{type(error).__name__}: {str(error)[:_MOST_SHOWN]}"
         raise PastedError(
-            f"{name} is not a HAR file: {error!r}", remedy="save one as 'HAR with content'"
+            f"{name} is not a HAR file: {why}", remedy="save one as 'HAR with content'"
         ) from error
+
+
+def _content(name: str) -> bytes:
+    with Path(name).open("rb") as file:
+        content = file.read(_MAX_HAR_BYTES + 1)
+    if len(content) > _MAX_HAR_BYTES:
+        raise PastedError(
+            f"{name} is longer than {_MAX_HAR_BYTES >> 20} MiB", remedy="save the one entry alone"
+        )
+    return content
 
 
 def _entry(request: Any) -> Headers:
@@ -152,7 +167,12 @@ class _Said:
             raise PastedError("the curl command has no URL", remedy="paste it whole")
         method = self._method or ("POST" if self._sends else "GET")
         named = {name for name, _ in self._headers}
-        return [*(p for p in _target(self._url, method) if p[0] not in named), *self._headers]
+        try:
+            target = _target(self._url, method)
+        except ValueError as error:
+            what = f"{self._url[:_MOST_SHOWN]!r} is not a URL: {error}"
+            raise PastedError(what, remedy="paste the command as it was") from error
+        return [*(p for p in target if p[0] not in named), *self._headers]
 
     def _take_url(self, url: str) -> None:
         if self._url:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,13 +14,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from sidecar import rollout
+from sidecar import config, rollout
 from sidecar.cli import rollouts as named
+from sidecar.cli.options import address_options, dialling_options, run_dir_option
 from sidecar.errors import CanaryError
+from sidecar.rollout.names import FORCE_HEADER
 from sidecar.routing import Route, columns, route_of
 from sidecar.routing.encoding import encoder
 from sidecar.routing.rules import Input
-from sidecar.routing.simulating import Given, Outcome, Simulation, missing, speaking
+from sidecar.routing.simulating import Given, Outcome, Sides, Simulation, missing, speaking
 
 _BATCH = 8192
 _FEW = 20
@@ -45,9 +48,23 @@ class UnitsError(CanaryError):
     metavar="ROLLOUTS",
     help="Rollouts as they are now: say who would move, and why. Repeat for more.",
 )
+@click.option(
+    "--running",
+    is_flag=True,
+    help="Against what runs, with the weights in force: asks the controller.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@address_options
+@run_dir_option
+@dialling_options
 def simulate(
-    paths: tuple[str, ...], units: str, against: tuple[str, ...], *, as_json: bool
+    paths: tuple[str, ...],
+    units: str,
+    against: tuple[str, ...],
+    *,
+    running: bool,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Show who would get what, by segment, for a list of people. Nothing is deployed or asked.
 
@@ -62,29 +79,33 @@ def simulate(
     attribute:NAME                  an attribute of Envoy's
     #anything                       a column that is left out
 
-    An empty cell is not there; a cell in [] of metadata is a JSON list. Weights are those declared.
-    Without a column for path (or host), rollouts speak whatever path (or host) they match.
+    An empty cell is not there; a cell in [] of metadata is a JSON list. Weights are those declared,
+    with --running those that would be in force. No force token holds. Without a column for path
+    (or host), rollouts speak whatever path (or host) they match.
 
     \b
     canary simulate rollouts/ --units users.csv
     canary simulate new.yaml --units users.csv --against old.yaml
+    canary simulate rollouts/ --units users.csv --running
     """  # noqa: D301 - click takes the real backspace
-    sides = named.read(paths), named.read(against) if against else None
+    if running and against:
+        raise CanaryError("--running and --against are two pasts", remedy="give one of them")
+    sides = _running(paths, given) if running else _read(paths, against)
+    compared = running or bool(against)
     started_s = time.monotonic()
     with _opened(units) as file:
         rows = csv.reader(file, strict=True)
         inputs = _head(units, rows)
-        routes = [None if side is None else speaking(_routes(side), inputs) for side in sides]
-        _warn(routes[0] or (), inputs)
-        simulation = Simulation(routes[0] or (), routes[1])
-        count = _take(units, rows, inputs, simulation, _Progress(file))
+        after, before = (speaking(side, inputs) for side in (sides.after, sides.before))
+        _warn(after, inputs)
+        simulation = Simulation(after, before if compared else None)
+        count = _take(units, rows, inputs, simulation, _Progress(units, file))
     took_s = time.monotonic() - started_s
-    because = _because(*sides)
     if as_json:
-        click.echo(json.dumps(_as_json(count, simulation.outcomes(), because), indent=2))
+        click.echo(json.dumps(_as_json(count, simulation.outcomes(), sides.because), indent=2))
     else:
         for outcome in simulation.outcomes():
-            _show(outcome, count, because.get(outcome.rollout, ()), against=bool(against))
+            _show(outcome, count, sides.because.get(outcome.rollout, ()), against=compared)
     rate = count / took_s if took_s else 0
     click.echo(f"{count:,} units in {took_s:.1f} s ({rate:,.0f} a second)", err=True)
 
@@ -93,12 +114,17 @@ def _routes(rollouts: Iterable[rollout.Rollout]) -> list[Route]:
     return [route_of(one, {v.name: v.weight for v in one.variants}) for one in rollouts]
 
 
-def _because(
-    new: Iterable[rollout.Rollout], old: Iterable[rollout.Rollout] | None
-) -> dict[str, tuple[str, ...]]:
-    """Return what in a document moves people at once, beyond weights and rules."""
-    before = {one.name: one for one in old or ()}
-    return {one.name: rollout.moves(before[one.name], one) for one in new if one.name in before}
+def _read(paths: Sequence[str], against: Sequence[str]) -> Sides:
+    new = named.read(paths)
+    old = {one.name: one for one in named.read(against)} if against else {}
+    because = {one.name: rollout.moves(old[one.name], one) for one in new if one.name in old}
+    return Sides(_routes(new), _routes(old.values()), because)
+
+
+def _running(paths: Sequence[str], given: dict[str, Any]) -> Sides:
+    from sidecar.cli import comparing  # noqa: PLC0415 - without a controller, no gRPC to load
+
+    return comparing.sides(named.read(paths), config.settings(**given))
 
 
 # --- reading the people -------------------------------------------------------------------------
@@ -107,7 +133,13 @@ def _because(
 @contextmanager
 def _opened(units: str) -> Iterator[TextIO]:
     if units == "-":
-        yield sys.stdin
+        # Units are bytes, whatever the locale.
+        bytes_ = sys.stdin.buffer
+        text = TextIOWrapper(bytes_, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        try:
+            yield text
+        finally:
+            text.detach()
         return
     with Path(units).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         yield file
@@ -166,10 +198,10 @@ def _take(
 class _Progress:
     """How far a file was read, on a terminal."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, units: str, file: TextIO) -> None:
         self._file = file
         self._shown = sys.stderr.isatty()
-        self._size = 0 if file is sys.stdin else Path(file.name).stat().st_size
+        self._size = 0 if units == "-" else Path(units).stat().st_size
 
     def show(self, count: int) -> None:
         if self._shown:
@@ -182,7 +214,9 @@ class _Progress:
 
 
 def _warn(routes: Sequence[Route], inputs: Sequence[Input | None]) -> None:
-    """Say what no column gives: it is never there, so conditions on it never hold."""
+    """Say what no column gives, or what a column gives in vain."""
+    if Input("header", (FORCE_HEADER,)) in inputs:
+        click.echo(f"warning: no force token holds here: {FORCE_HEADER} is not looked at", err=True)
     for asked, who in missing(routes, inputs).items():
         what = " ".join([asked.kind, ".".join(asked.name)]).rstrip().replace("_", " ")
         more = f" and {len(who) - 1} more" if len(who) > 1 else ""

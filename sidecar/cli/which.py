@@ -204,7 +204,7 @@ def _pasted(asked: Asked) -> pasted.Headers:
     if asked.curl and asked.har:
         raise CanaryError("--curl and --har are two requests", remedy="give one of them")
     if asked.curl:
-        text = sys.stdin.read() if asked.curl == "-" else asked.curl
+        text = os.fsdecode(sys.stdin.buffer.read()) if asked.curl == "-" else asked.curl
         return pasted.curl(text)
     return pasted.har(asked.har) if asked.har else []
 

@@ -5,7 +5,7 @@ The native table decides, as it will decide their requests; what is counted is e
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 
 from sidecar.routing._native import Table
@@ -26,6 +26,15 @@ class Outcome:
     rollout: str
     given: dict[Given, int]
     moved: dict[tuple[Given, Given], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What would be and what is, and by rollout what else than weights moves people."""
+
+    after: list[Route] = field(default_factory=list)
+    before: list[Route] = field(default_factory=list)
+    because: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class _Side:

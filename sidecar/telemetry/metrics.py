@@ -39,6 +39,7 @@ def measure_sidecar(meter: Meter, sources: SidecarSources) -> None:
         lambda: _decisions(sources.decisions()),
     )
     _measure_ext_proc(meter, sources.counters)
+    _measure_spans(meter, sources.counters)
     _gauge(
         meter,
         "canary.table.age",
@@ -162,6 +163,16 @@ def _measure_ext_proc(meter: Meter, counters: Callable[[], Mapping[str, int]]) -
         "{token}",
         "Force tokens ignored: malformed, signed with an unknown key or wrongly, or expired.",
         lambda: _tokens(counters()),
+    )
+
+
+def _measure_spans(meter: Meter, counters: Callable[[], Mapping[str, int]]) -> None:
+    _counter(
+        meter,
+        "canary.spans.dropped",
+        "{span}",
+        "Sampled decisions that found no room on their way out of the engine.",
+        lambda: [Observation(counters().get("samples_dropped", 0))],
     )
 
 

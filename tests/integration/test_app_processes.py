@@ -246,6 +246,36 @@ def test_weights_says_what_changed_and_refuses_with_a_remedy(house):
     assert (status, "unchanged" in said) == (0, True)
 
 
+def test_simulate_starts_from_the_weights_in_force(house):
+    house.write()
+    house.up()
+    calls.set_weights(house.settings.control, "chat", {"canary": 50})
+    people, draft = house.root / "people.csv", house.root / "draft.yaml"
+    people.write_text("x-user-id,x-vip\n" + "".join(f"u{n},\n" for n in range(1000)) + "u,1\n")
+
+    def simulated(text):
+        draft.write_text(text + "---\n" + document("shop"))
+        status, said = house.run("simulate", draft, "--units", people, "--running", "--json")
+        assert status == 0, said
+        found = json.loads(said[: said.rindex("}") + 1])["rollouts"]
+        return {one["rollout"]: one for one in found}
+
+    def to_canary(one):
+        return sum(row["units"] for row in one["given"] if row["variant"] == "canary")
+
+    same = simulated(document())["chat"]
+    assert 400 < to_canary(same) < 600
+    assert (same["moved"], same["because"]) == ([], [])
+    vip = "  segments: [{name: vip, when: [{header: x-vip, present: true}], variant: canary}]\n"
+    after = simulated(document() + vip)
+    assert 400 < to_canary(after["chat"]) < 600
+    assert sum(row["units"] for row in after["chat"]["moved"]) <= 1
+    assert "segment 'vip' is new" in after["chat"]["because"][0]
+    assert after["shop"]["because"] == []
+    assert house.run("kill", "chat", "--why", "test")[0] == 0
+    assert to_canary(simulated(document())["chat"]) == 0
+
+
 def test_validate_says_who_would_move_and_moves_nobody(house):
     """A first candidate that is done may not simply go: the second takes its place on the line."""
     variants = (

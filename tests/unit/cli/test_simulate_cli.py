@@ -84,6 +84,18 @@ def test_another_salt_is_named_as_the_reason(run, tmp_path):
     assert sum(one["units"] for one in chat["moved"]) > 0
 
 
+def test_units_are_bytes_and_a_token_in_a_column_is_said_to_be_in_vain(run):
+    result = run("--units", "-", stdin=b"\xef\xbb\xbfx-user-id,canary-force\n\xff\xfe,v1.token\n")
+    assert result.exit_code == 0, result.output
+    assert "no force token holds here" in result.stderr
+    assert "1 of 1 units" in result.stdout
+
+
+def test_two_pasts_are_refused(run):
+    error = run("--units", "users.csv", "--against", "old.yaml", "--running").exception
+    assert "two pasts" in str(error)
+
+
 def test_what_no_column_gives_is_said(run):
     result = run("--units", "-", stdin="x-user-id\nu1\n")
     assert result.exit_code == 0
