@@ -62,6 +62,9 @@ sanitize: build  ## our C without Python under ASan, UBSan and TSan: races (one 
 fuzz: build  ## libFuzzer on codec, table loader, transport and access log (SECONDS=600 each)
 	@$(MAKE) --no-print-directory -C native/check fuzz $(if $(SECONDS),FUZZ_SECONDS=$(SECONDS))
 
+crashes: build  ## SIGKILL at every commit, weight and acknowledgement of launches, guards and sidecars (a minute)
+	@CANARY_CRASH_EVERY=1 $(PY) -m pytest -q -p no:randomly tests/integration/test_launch_crashes.py
+
 soak: build  ## resident memory over a million requests with a swap every 100 ms (REQUESTS=1000000)
 	@$(MAKE) --no-print-directory -C native/check soak
 

@@ -168,6 +168,8 @@ cdef extern from "sc_rows.h" nogil:
     int sc_rows_new(sc_rows **out, uint8_t *memory, size_t len, size_t units)
     void sc_rows_del(sc_rows *rows)
     int sc_rows_know_version(sc_rows *rows, sc_str version)
+    int sc_rows_begin_version(sc_rows *rows, sc_str version)
+    int sc_rows_change_odds(sc_rows *rows, sc_str rollout, sc_str version)
     int sc_rows_know_variant(sc_rows *rows, sc_str rollout, sc_str variant)
     void sc_rows_take(sc_rows *rows, sc_str message, uint64_t now_us)
     sc_logs *sc_rows_logs(sc_rows *rows)
@@ -443,6 +445,15 @@ cdef class Rows:
         for one, other in names:
             rollout, variant = one.encode(), other.encode()
             check(sc_rows_know_variant(self.rows, view(rollout), view(variant)), "")
+
+    def begin(self, str version not None, names, changed) -> None:
+        cdef bytes text = version.encode()
+        cdef bytes rollout
+        check(sc_rows_begin_version(self.rows, view(text)), "a version has 1 to 255 bytes")
+        for one in changed:
+            rollout = one.encode()
+            check(sc_rows_change_odds(self.rows, view(rollout), view(text)), "")
+        self.know(version, names)
 
     def take(self, bytes message not None, uint64_t now_us) -> None:
         cdef sc_str bytes_of = view(message)

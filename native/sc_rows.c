@@ -6,6 +6,7 @@
 #include "sc_accesslog.h"
 #include "sc_hash.h"
 #include "sc_journal.h"
+#include "sc_odds.h"
 #include "sc_recent.h"
 
 #define DAY_US (86400ull * 1000000)
@@ -13,15 +14,17 @@
 
 enum { SEEN = 1, ERRED = 2 };            /* marks of a unit */
 enum { FIRST = 1, FIRST_ERROR = 2, AT_RISK = 4, ERROR = 8 }; /* of a record */
-enum { VERSIONS = 1 << 16, FIRST_ROOM = 256 };
+enum { TABLES = 1 << 16, FIRST_ROOM = 256 };
 enum { ROWS = 512, INDEX = 2 * ROWS };
+enum { LONGEST_VERSION = 255 };
 enum { CLIENT_LEFT = 1 << 15 }; /* ResponseFlags.downstream_connection_termination */
 
 struct sc_rows {
   sc_logs logs;
   pthread_mutex_t lock; /* over everything down to `folded` */
   sc_journal journal;
-  sc_recent units, versions;
+  sc_recent units;
+  sc_odds odds;
   sc_marks names; /* hashes of rollouts, and of rollouts with a variant */
   uint64_t counts[SC_ROWS_COUNTS];
   /* The folding thread's own. */
@@ -51,12 +54,31 @@ static uint64_t hash_of(sc_str one, sc_str two, sc_str three)
 
 static const sc_str nothing = {NULL, 0};
 
+static uint64_t hash_of_one(sc_str text) { return hash_of(text, nothing, nothing); }
+
 int sc_rows_know_version(sc_rows *rows, sc_str version)
 {
   pthread_mutex_lock(&rows->lock);
-  sc_recent_mark(&rows->versions, hash_of(version, nothing, nothing), SEEN);
+  int rv = sc_odds_know(&rows->odds, hash_of_one(version));
   pthread_mutex_unlock(&rows->lock);
-  return 0;
+  return rv;
+}
+
+int sc_rows_begin_version(sc_rows *rows, sc_str version)
+{
+  if (version.len == 0 || version.len > LONGEST_VERSION) return SC_ERR_MALFORMED;
+  pthread_mutex_lock(&rows->lock);
+  int rv = sc_odds_begin(&rows->odds, hash_of_one(version), version);
+  pthread_mutex_unlock(&rows->lock);
+  return rv;
+}
+
+int sc_rows_change_odds(sc_rows *rows, sc_str rollout, sc_str version)
+{
+  pthread_mutex_lock(&rows->lock);
+  int rv = sc_odds_change(&rows->odds, hash_of_one(rollout), version);
+  pthread_mutex_unlock(&rows->lock);
+  return rv;
 }
 
 static int grow(sc_marks *set)
@@ -75,20 +97,21 @@ int sc_rows_know_variant(sc_rows *rows, sc_str rollout, sc_str variant)
   pthread_mutex_lock(&rows->lock);
   int rv = rows->names.room - rows->names.len < 2 ? grow(&rows->names) : 0;
   if (rv == 0) {
-    sc_marks_add(&rows->names, hash_of(rollout, nothing, nothing), SEEN);
+    sc_marks_add(&rows->names, hash_of_one(rollout), SEEN);
     sc_marks_add(&rows->names, hash_of(rollout, variant, nothing), SEEN);
   }
   pthread_mutex_unlock(&rows->lock);
   return rv;
 }
 
-static sc_rows_count judged(const sc_rows *rows, const sc_logged_decision *d)
+/* Also says since which table the rollout has had the odds of this decision. */
+static sc_rows_count judged(const sc_rows *rows, const sc_logged_decision *d, sc_str *since)
 {
-  if (!sc_recent_has(&rows->versions, hash_of(d->version, nothing, nothing)))
-    return SC_UNKNOWN_VERSION;
+  uint64_t rollout = hash_of_one(d->rollout);
+  *since = sc_odds_since(&rows->odds, hash_of_one(d->version), d->version, rollout);
+  if (since->len == 0) return SC_UNKNOWN_VERSION;
   if (sc_marks_get(&rows->names, hash_of(d->rollout, d->variant, nothing))) return SC_TAKEN;
-  bool rollout = sc_marks_get(&rows->names, hash_of(d->rollout, nothing, nothing));
-  return rollout ? SC_UNKNOWN_VARIANT : SC_UNKNOWN_ROLLOUT;
+  return sc_marks_get(&rows->names, rollout) ? SC_UNKNOWN_VARIANT : SC_UNKNOWN_ROLLOUT;
 }
 
 /* ---- an entry becomes records --------------------------------------------------------------- */
@@ -103,29 +126,31 @@ static bool is_error(const sc_entry *e)
   return e->code >= 500 || (e->code == 0 && !(e->flags & CLIENT_LEFT));
 }
 
-static uint8_t marks_of(sc_rows *rows, const sc_logged_decision *d, bool error)
+static uint8_t marks_of(sc_rows *rows, const sc_logged_decision *d, sc_str since, bool error)
 {
   uint8_t marks = error ? ERROR : 0;
   if (!d->has_unit) return marks;
   /* The unit is a hash already: what else is in the key is laid over it. */
-  uint64_t key = d->unit * 0x9e3779b97f4a7c15 ^ hash_of(d->rollout, d->variant, d->version);
+  uint64_t key = d->unit * 0x9e3779b97f4a7c15 ^ hash_of(d->rollout, d->variant, since);
   unsigned had = sc_recent_mark(&rows->units, key, error ? SEEN | ERRED : SEEN);
   if (!had) marks |= FIRST;
   if (had & ERRED) return marks;
   return marks | AT_RISK | (error ? FIRST_ERROR : 0);
 }
 
-static size_t record_size(const sc_logged_decision *d)
+static size_t record_size(const sc_logged_decision *d, size_t version)
 {
-  size_t texts = d->rollout.len + d->variant.len + d->version.len + d->reason.len;
+  size_t texts = d->rollout.len + d->variant.len + version + d->reason.len;
   return (sizeof(record) + texts + 7) / 8 * 8;
 }
 
-static void write_record(uint8_t *at, const sc_entry *e, const sc_logged_decision *d, uint8_t marks)
+/* Returns its size. */
+static size_t write_record(uint8_t *at, const sc_entry *e, const sc_logged_decision *d, sc_str since,
+                           uint8_t marks)
 {
-  const sc_str texts[] = {d->rollout, d->variant, d->version, d->reason};
+  const sc_str texts[] = {d->rollout, d->variant, since, d->reason};
   record r = {
-      .size = (uint32_t)record_size(d),
+      .size = (uint32_t)record_size(d, since.len),
       .second = (uint32_t)(e->start_us / 1000000),
       .duration_us = e->duration_us,
       .bytes_sent = e->bytes_sent,
@@ -139,13 +164,14 @@ static void write_record(uint8_t *at, const sc_entry *e, const sc_logged_decisio
   memcpy(at, &r, sizeof r);
   at += sizeof r;
   for (unsigned i = 0; i < 4; at += texts[i++].len) memcpy(at, texts[i].data, texts[i].len);
+  return r.size;
 }
 
 /* One commit for all the decisions of a request: all of them, or none. */
 static void append(sc_rows *rows, const sc_entry *e)
 {
   size_t len = 0;
-  for (unsigned i = 0; i < e->n_decisions; i++) len += record_size(&e->decisions[i]);
+  for (unsigned i = 0; i < e->n_decisions; i++) len += record_size(&e->decisions[i], LONGEST_VERSION);
   uint8_t *at = sc_journal_room(&rows->journal, len);
   if (!at) {
     rows->counts[SC_OVERRUN]++;
@@ -156,13 +182,13 @@ static void append(sc_rows *rows, const sc_entry *e)
   rows->counts[SC_CROWDED] += e->unread_decisions;
   for (unsigned i = 0; i < e->n_decisions; i++) {
     const sc_logged_decision *d = &e->decisions[i];
-    sc_rows_count count = judged(rows, d);
+    sc_str since;
+    sc_rows_count count = judged(rows, d, &since);
     if (count != SC_TAKEN) {
       rows->counts[count]++;
       continue;
     }
-    write_record(at + written, e, d, marks_of(rows, d, error));
-    written += record_size(d);
+    written += write_record(at + written, e, d, since, marks_of(rows, d, since, error));
   }
   sc_journal_commit(&rows->journal, written);
   if (written > 0) rows->counts[SC_TAKEN]++;
@@ -339,7 +365,7 @@ int sc_rows_new(sc_rows **out, uint8_t *memory, size_t len, size_t units)
   sc_logs_init(&rows->logs);
   int rv = sc_journal_open(&rows->journal, memory, len);
   if (rv == 0) rv = sc_recent_init(&rows->units, units);
-  if (rv == 0) rv = sc_recent_init(&rows->versions, VERSIONS);
+  if (rv == 0) rv = sc_odds_init(&rows->odds, TABLES);
   if (rv == 0) rv = sc_marks_init(&rows->names, FIRST_ROOM);
   if (rv < 0) {
     sc_rows_del(rows);
@@ -353,7 +379,7 @@ void sc_rows_del(sc_rows *rows)
 {
   if (!rows) return;
   sc_recent_free(&rows->units);
-  sc_recent_free(&rows->versions);
+  sc_odds_free(&rows->odds);
   sc_marks_free(&rows->names);
   sc_logs_free(&rows->logs);
   pthread_mutex_destroy(&rows->lock);

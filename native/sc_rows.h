@@ -1,4 +1,5 @@
-/* Outcomes become rows: (start second, rollout, variant, table version, segment) and counts.
+/* Outcomes become rows: (start second, rollout, variant, table version, segment) and counts. The version is
+ * that of the table since which the rollout has had these odds (sc_odds.h).
  *
  * Any thread takes messages; what it reads is committed to the journal record by record, under a lock
  * that is held for one record. One thread turns the journal and folds the half it got, with no lock
@@ -20,7 +21,7 @@ enum {
   SC_CELL_BYTES_RECEIVED = 2,
   SC_CELL_DURATION_US = 3,   /* the sum */
   SC_CELL_ERRORS = 4,
-  SC_CELL_UNITS = 5,         /* units seen for the first time under this table version */
+  SC_CELL_UNITS = 5,         /* units seen for the first time at these odds */
   SC_CELL_UNIT_ERRORS = 6,   /* first errors of units */
   SC_CELL_AT_RISK = 7,       /* requests of units that had no error before */
   /* 8, the requests started, is counted by the router, not here */
@@ -64,8 +65,12 @@ typedef struct {
 int sc_rows_new(sc_rows **out, uint8_t *memory, size_t len, size_t units);
 void sc_rows_del(sc_rows *rows);
 
-/* What may be named from now on. Any thread. SC_ERR_NOMEM. */
+/* What may be named from now on. Any thread. SC_ERR_NOMEM. A version that is only known is one of an earlier
+ * life. One that begins (of 1 to 255 bytes, else SC_ERR_MALFORMED) is in force; which rollouts have other odds
+ * by it is told right after, and nobody needs to be told of its first. */
 int sc_rows_know_version(sc_rows *rows, sc_str version);
+int sc_rows_begin_version(sc_rows *rows, sc_str version);
+int sc_rows_change_odds(sc_rows *rows, sc_str rollout, sc_str version);
 int sc_rows_know_variant(sc_rows *rows, sc_str rollout, sc_str variant);
 
 /* Takes a serialised StreamAccessLogsMessage, whatever it is, at this Unix time. Any thread. */

@@ -20,7 +20,10 @@ MOST = 10**9
 
 
 class Stratum(NamedTuple):
-    """Where everybody met the same odds: one life of a sidecar, one table version, one segment."""
+    """Where everybody met the same odds: one life of a sidecar, one segment, one table version.
+
+    The version is that of the table since which the rollout has had its odds.
+    """
 
     sidecar: str
     version: str
@@ -32,8 +35,11 @@ class Counts:
     """So many; of those so far: errors, and answers by bucket of `edges` (None: not counted).
 
     Requests are started at the decision, not at the answer: where errors are fast and successes
-    slow, answers so far are mostly errors. answered: by default those with a duration. early: of
-    those, how many were decided a moment later, in the next second, and are started there.
+    slow, answers so far are mostly errors. answered: by default those with a duration.
+
+    A request that Envoy began at the end of a second may be decided in the next one: it is started
+    where Envoy began it, and there alone. early: how many of these the router decided later.
+    carried: how many that it decided in this second are started in one before; the `Ledger` knows.
     """
 
     started: int = 0
@@ -41,14 +47,24 @@ class Counts:
     latency: Histogram | None = None
     answered: int | None = None
     early: int = 0
+    carried: int = 0
+
+    @property
+    def answers(self) -> int:
+        """How many are answered; if nobody counts the answers, all."""
+        if self.answered is not None:
+            return self.answered
+        return self.started if self.latency is None else int(self.latency.sum())
 
     @property
     def open(self) -> int:
-        """How many are without an answer; if nobody counts the answers, none."""
-        answered = self.answered
-        if answered is None:
-            answered = self.started if self.latency is None else int(self.latency.sum())
-        return max(0, self.started - answered)
+        """How many are without an answer."""
+        return max(0, self.started - self.answers)
+
+    @property
+    def decided(self) -> int:
+        """How many the router decided in this second."""
+        return self.started - self.early + self.carried
 
 
 NOTHING = Counts()
@@ -80,6 +96,11 @@ class Block:
     baseline: Arm = field(default_factory=Arm)
     candidate: Arm = field(default_factory=Arm)
     share: float | None = None
+
+    @property
+    def opened(self) -> tuple[int, int]:
+        """How many requests are without an answer, of the baseline and of the candidate."""
+        return self.baseline.requests.open, self.candidate.requests.open
 
 
 def arm(counts: Mapping[int, int]) -> Arm:
@@ -126,7 +147,8 @@ def mistake(block: Block) -> str:
 
 
 def _wrong(counts: Counts) -> str:
-    for number in (counts.started, counts.errors, counts.answered or 0, counts.early):
+    numbers = (counts.started, counts.errors, counts.answered or 0, counts.early, counts.carried)
+    for number in numbers:
         if type(number) is not int or not 0 <= number <= MOST:
             return f"count {number!r}, which no second can hold"
     latency = counts.latency

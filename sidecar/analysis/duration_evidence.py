@@ -67,7 +67,7 @@ class DurationEvidence(Evidence):
         self._limit(updates, ledger, now_s)
         self.waiting.add(updates)
         ripe = self.waiting.ripe(ledger, now_s, self.learner.age_s)
-        enough = [self.held.pop(b.stratum) for b in ripe if self._hold(b, ledger.opened(b))]
+        enough = [self.held.pop(b.stratum) for b in ripe if self._hold(b, b.opened)]
         if self.learner.plan is not None:
             fresh = self.fresh(self.learner.plan.shares, given)
             self.money = fresh + (self.money if len(self.money) else 0.0)

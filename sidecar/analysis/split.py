@@ -27,7 +27,7 @@ class Split:
         """Count the blocks that have settled; those with open answers wait on."""
         settled = 0
         for block in self.waiting.ripe(ledger, now_s, 0):
-            if any(ledger.opened(block)) and now_s - block.second < _OLD_S:
+            if any(block.opened) and now_s - block.second < _OLD_S:
                 self.waiting.put(block)
             elif block.share is not None and 0 < block.share < 1:
                 self._count(block, block.share)

@@ -106,7 +106,8 @@ def _block(block: Block) -> list[Any]:
 
 def _counts(counts: Counts) -> list[Any]:
     latency = None if counts.latency is None else _sparse(counts.latency)
-    return [counts.started, counts.errors, latency, counts.answered, counts.early]
+    numbers = (counts.answered, counts.early, counts.carried)
+    return [counts.started, counts.errors, latency, *numbers]
 
 
 def _sparse(values: np.ndarray[Any, Any]) -> list[list[Any]]:
@@ -121,7 +122,7 @@ def _read_block(row: list[Any]) -> Block:
 
 def _read_counts(row: list[Any]) -> Counts:
     latency = None if row[2] is None else _dense(row[2], np.int64)
-    return Counts(row[0], row[1], latency, row[3], row[4])
+    return Counts(row[0], row[1], latency, *row[3:])
 
 
 def _dense(sparse: list[list[Any]], kind: type) -> np.ndarray[Any, Any]:

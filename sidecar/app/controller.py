@@ -76,6 +76,7 @@ class Controller:
                 lambda: self._notes.changes,
                 lambda: self._notes.verdicts,
                 lambda: launches(self._keeper) if self._keeper else {},
+                lambda: self._jury.unjudged if self._jury else {},
             )
         )
 

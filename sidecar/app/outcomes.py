@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from random import SystemRandom
 
@@ -16,7 +16,7 @@ from sidecar.control.guarding import Guard
 from sidecar.control.pb import outcomes_pb2
 from sidecar.control.reporting import Reporter
 from sidecar.errors import CanaryError
-from sidecar.outcomes.ledger import Names
+from sidecar.outcomes.ledger import Names, Table
 from sidecar.outcomes.recording import Recorder
 from sidecar.outcomes.spool import Row
 from sidecar.outcomes.windows import LONGEST_S, Windows
@@ -65,10 +65,12 @@ class Outcomes:
         """Watch the hard limits of what this client follows."""
         self._guard = Guard(client, self._windows.seen, self._reporter.news)
 
-    def begin_version(self, version: str, changed: Names, names: Names) -> None:
-        """Take note that a table is about to come into force: what changed, and all of it."""
+    def begin_version(
+        self, version: str, names: Names, changed: Names, odds: Collection[str]
+    ) -> None:
+        """Take note that a table is about to come into force: all of it, what changed, and odds."""
         if self._recorder:
-            self._recorder.begin_version(version, names, changed)
+            self._recorder.begin_version(Table(version, names, changed, odds))
 
     async def run(self) -> None:
         """Record and report until cancelled."""

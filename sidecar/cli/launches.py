@@ -167,6 +167,9 @@ def _guardrails(console: Console, progress: pb.Progress) -> None:
         f"guard     {word.verdict} {report.ago(word.at)}, {word.samples} samples{said}",
         soft_wrap=True,
     )
+    for lost in word.unjudged:
+        what = f"{lost.count} seconds of sidecar {lost.node} ({lost.why}: docs/guard.md)"
+        console.print(f"[yellow]unjudged[/]  {escape(what)}", soft_wrap=True)
     if not word.readings:
         return
     table = Table(box=None, pad_edge=False, header_style="dim")

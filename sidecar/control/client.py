@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,8 +31,9 @@ from sidecar.errors import CanaryError
 from sidecar.routing import Route, Table
 from sidecar.routing.force import Key
 
-# A table's version, the (rollout, variant) that changed with it, and all there are.
-Announce = Callable[[str, Iterable[tuple[str, str]], Iterable[tuple[str, str]]], None]
+Names = Iterable[tuple[str, str]]
+# A table's version, its (rollout, variant), those that changed, and the rollouts of other odds.
+Announce = Callable[[str, Names, Names, Collection[str]], None]
 _RESAVE_FIRST_S = 1.0
 _RESAVE_LIMIT_S = 60.0
 _Stream = grpc.aio.StreamStreamCall[bytes, bytes]
@@ -222,7 +223,8 @@ class Client:
 
     def _put_in_force(self, made: Edition, source: str) -> None:
         table, holdings = made.table, made.holdings
-        self._announce(table.version, Variants(table, made.changed), Variants(table))
+        names = Variants(table), Variants(table, made.changed)
+        self._announce(table.version, *names, made.odds)
         self._swap(table)
         self.routes = _since(self.routes, made.noted.values())
         self.holdings = holdings

@@ -1,6 +1,7 @@
 """Outcome rows become the analysis' blocks: both arms of one stratum and second, as known so far.
 
-A stratum is one life of a sidecar, one table version, one segment. Rows come one arm at a time, and
+A stratum is one life of a sidecar, one table version (that of the table since which the rollout has
+had its odds there: what neighbours do begins none), one segment. Rows come one arm at a time, and
 come again whole when they rise; the other arm is as the judge knows it. What has nothing to do with
 the comparison is passed over: decisions that chance did not make, variants beside the two, requests
 from before the launch was watched.
@@ -19,6 +20,8 @@ BY_SEGMENT = "segment:"
 class Row(Protocol):
     """A row as the store has it; `counts` are packed as in `analysis.cells`."""
 
+    @property
+    def node(self) -> str: ...  # noqa: D102
     @property
     def epoch(self) -> str: ...  # noqa: D102
     @property
@@ -79,4 +82,4 @@ def _arm(counts: Mapping[int, int], *, timed: bool) -> Arm:
 
 
 def _untimed(counts: Counts) -> Counts:
-    return replace(counts, latency=None, answered=counts.started - counts.open)
+    return replace(counts, latency=None, answered=counts.answers)

@@ -100,10 +100,13 @@ class Driver:
         if by := self._jump(now, monotonic_s):
             _log.warning("the clock jumped", extra={"by_s": by.total_seconds()})
             await self._keeper.drive({s.name: ClockJumped(by) for s in self._under_way()}, origin)
-        launches = self._under_way()
-        if not launches:
+        if not self._under_way():
             return
-        judgements = self._keeper.judgements = _completed(await self._judged(now), launches, now)
+        found = await self._judged(now)
+        # Harm may have ended some of them meanwhile: their last word was said then.
+        launches = self._under_way()
+        judgements = _completed(found, launches, now)
+        self._keeper.judgements = {**self._last_words(launches), **judgements}
         self._heard(judgements)
         ticks = {state.name: Tick(judgements.get(state.name)) for state in launches}
         await self._keeper.drive(ticks, origin)
@@ -130,6 +133,11 @@ class Driver:
             for state in self._keeper.states.values()
             if state.progress and state.progress.phase in UNDER_WAY and not state.retired
         ]
+
+    def _last_words(self, launches: list[State]) -> Mapping[str, Judgement]:
+        """Return what was said of launches that are over."""
+        going = {state.name for state in launches}
+        return {n: word for n, word in self._keeper.judgements.items() if n not in going}
 
     def _jump(self, now: datetime, monotonic_s: float) -> timedelta | None:
         before, self._before = self._before, (now, monotonic_s)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from sidecar.control.following import Holdings
 from sidecar.control.rule_codec import Known
 from sidecar.delivery import breaker
-from sidecar.routing import Draft, Route, Table
+from sidecar.routing import Draft, Route, Table, odds
 from sidecar.routing.force import Key
 from sidecar.routing.together import is_tied
 
@@ -32,7 +32,9 @@ class Edition:
     """Resources, what this sidecar holds out of them, and the table that obeys both.
 
     `noted` are the routes that somebody looks at beside the table: those tied to others, and those
-    with limits. `changed` names the rollouts that are not as they were the edition before.
+    with limits. `changed` names the rollouts that are not as they were the edition before, `odds`
+    those of them, and of those that require them, that meet people with other odds now (of a first
+    edition nobody asks).
     """
 
     holdings: Holdings
@@ -40,6 +42,7 @@ class Edition:
     table: Table
     noted: Mapping[str, Route] = field(repr=False)
     changed: Sequence[str] = field(default=(), repr=False)
+    odds: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 def after(
@@ -49,19 +52,30 @@ def after(
     draft = Draft(before.table if before else None)
     noted = dict(before.noted) if before else {}
     changed = _changed(before, holdings, trips)
-    known = Known()
+    known, others = Known(), set()
     for name in changed:
         noted.pop(name, None)
         if name not in holdings.resources:
             draft.drop(name)
+            others.add(name)
             continue
         route = breaker.obeyed(holdings.route(name, known), trips)
         if is_tied(route) or route.limits:
             noted[name] = route
+        if before and not _as_before(before, route, known):
+            others.add(name)
         draft.put(route)
     version = breaker.version(holdings.version, trips)
     table = Table(draft.finish(version, keys, filter(is_tied, noted.values())))
-    return Edition(holdings, trips, table, noted, changed)
+    return Edition(holdings, trips, table, noted, changed, odds.spread(others, noted.values()))
+
+
+def _as_before(before: Edition, route: Route, known: Known) -> bool:
+    """Whether a rollout has the odds that it had the edition before."""
+    if route.name not in before.holdings.resources:
+        return False
+    was = breaker.obeyed(before.holdings.route(route.name, known), before.trips)
+    return odds.same(was, route)
 
 
 def _changed(before: Edition | None, holdings: Holdings, trips: breaker.Trips) -> list[str]:

@@ -9,6 +9,7 @@ rollout is said and leaves the rest alone; nothing here holds up a request or a 
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Protocol, TypeVar
 
 from sidecar.control import watching
 from sidecar.control.cohorts import Row
+from sidecar.control.designs import Designs
 from sidecar.control.keeper import Keeper
 from sidecar.control.trips import Trip
 from sidecar.control.watching import Watch
@@ -35,8 +37,6 @@ _REMEMBER_S = 2.0
 _REMEMBER_REST = 100.0
 # A word that nothing new was heard for is said again for this long before it is thought over.
 _REPEAT_S = 3.0
-# Tables of a launch whose shares are remembered for rows that still rise.
-_MOST_SHARES = 200
 _log = logging.getLogger(__name__)
 
 
@@ -58,7 +58,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look at one launch takes. `thorough`: it is put into words whatever it finds."""
+    """What one look at one launch takes. `thorough`: it is put into words whatever it finds.
+
+    `unjudged` is where it counts what was not taken.
+    """
 
     state: State
     watch: Watch
@@ -66,6 +69,7 @@ class Look:
     shares: Mapping[str, float]
     trip: Trip | None
     thorough: bool
+    unjudged: Counter[tuple[str, str, str]]
 
 
 class Jury:
@@ -97,7 +101,9 @@ class Jury:
         self._memories: dict[str, str] | None = None
         self._trips: dict[str, Trip] = {}
         self._complaints: dict[str, str] = {}
-        self._shares: dict[str, dict[str, float]] = {}
+        self._designs = Designs()
+        # By rollout, sidecar and kind, since the start: seconds that were not taken.
+        self.unjudged: Counter[tuple[str, str, str]] = Counter()
         self._written: set[str] = set()
         self._remember_at_s = 0.0
 
@@ -115,12 +121,8 @@ class Jury:
 
     def published(self, version: str) -> None:
         """Hear that a table with the weights of this moment goes to the sidecars."""
-        for state in self._keeper.states.values():
-            if _under_way(state) and (share := _designed(state)) is not None:
-                known = self._shares.setdefault(state.name, {})
-                known[version] = share
-                if len(known) > _MOST_SHARES:
-                    del known[next(iter(known))]
+        states = filter(_under_way, self._keeper.states.values())
+        self._designs.published(version, {state.name: _designed(state) for state in states})
 
     # What it does.
 
@@ -177,9 +179,10 @@ class Jury:
                 state,
                 watch,
                 news[state.name],
-                dict(self._shares.get(state.name, {})),
+                self._designs.of(state.name, {row.version for row in news[state.name]}),
                 self._standing_trip(state, watch),
                 thorough,
+                self.unjudged,
             )
             for state, watch in asked
         ]
@@ -309,7 +312,8 @@ def _looked(look: Look, before: Judgement | None, now_s: float) -> Judgement | N
     watch, trip = look.watch, look.trip
     known = watch.harmful
     if look.rows or look.thorough:
-        watch.take(look.rows, look.shares, now_s)
+        refused = watch.take(look.rows, look.shares, now_s)
+        look.unjudged.update({(watch.name, *key): count for key, count in refused.items()})
     # A verdict costs more than a look: between the seconds only harm is put into words.
     if not (look.thorough or trip or (watch.harmful and not known)):
         return None

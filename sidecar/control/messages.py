@@ -123,6 +123,9 @@ def judged(word: Judgement) -> pb.Judgement:
             )
             for one in word.readings
         ],
+        unjudged=[
+            pb.Unjudged(node=one.node, why=one.why, count=one.count) for one in word.unjudged
+        ],
     )
 
 

@@ -14,6 +14,8 @@ from sidecar.control.keepsake import KeepsakeError
 from sidecar.delivery import breaker
 from sidecar.delivery.breaker import Trip, Trips
 
+# The year 9999.
+_LATEST_S = 253_402_300_799
 _log = logging.getLogger(__name__)
 
 
@@ -49,4 +51,7 @@ def load(path: Path) -> Trips:
 def _trip(  # noqa: PLR0913, PLR0917 - the fields of a Trip
     rollout: str, variant: str, revision: int, resource: str, at_s: float, reason: str
 ) -> Trip:
+    # What cannot be told to a controller must not keep it from being told the rest.
+    if not (0 <= int(revision) < 1 << 64 and 0 <= float(at_s) < _LATEST_S):
+        raise ValueError(f"a trip of revision {revision} at {at_s}")
     return Trip(str(rollout), str(variant), int(revision), str(resource), float(at_s), str(reason))

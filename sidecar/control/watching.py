@@ -19,13 +19,13 @@ from typing import Any
 from sidecar import analysis, rollout
 from sidecar.analysis import Answer, Finding, Judge, Policy, cells, declared, dump, load
 from sidecar.analysis.guardrails import ERROR_RATE
-from sidecar.analysis.ledger import OPEN_S
+from sidecar.analysis.ledger import OPEN_S, Refusal
 from sidecar.control import cohorts
 from sidecar.control.cohorts import Row
-from sidecar.delivery import Judgement, Reading, State, Verdict
+from sidecar.delivery import Judgement, Reading, State, Unjudged, Verdict
 from sidecar.errors import CanaryError
 
-FORMAT = 1
+FORMAT = 2
 POLICY = Policy()
 _SIDES = ("baseline", "candidate")
 _VERDICTS = {answer: Verdict(answer.value) for answer in Answer}
@@ -76,9 +76,10 @@ class Watch:
         self.seen = seen
         self.judge = Judge([declared(one) for one in self.guardrails], now_s, POLICY)
         self.answers = Answers(progress.step, progress.began.timestamp())
-        # The candidate's designed share by table version: a stratum's must not change.
+        # The candidate's designed share by the tables that rows name: a stratum's must not change.
         self.shares: dict[str, float] = {}
-        self.refused: Counter[str] = Counter()
+        # By sidecar and kind: what was not taken.
+        self.unjudged: Counter[tuple[str, str]] = Counter()
         self.changed = True
 
     def fits(self, state: State) -> bool:
@@ -101,9 +102,15 @@ class Watch:
             self.answers = Answers(progress.step, began_s)
             self.changed = True
 
-    def take(self, rows: Sequence[Row], shares: Mapping[str, float], now_s: float) -> None:
-        """Take rows in the order in which they came, and look."""
-        self.shares.update(shares)
+    def take(
+        self, rows: Sequence[Row], shares: Mapping[str, float], now_s: float
+    ) -> Counter[tuple[str, str]]:
+        """Take rows in the order in which they came, and look; `shares` are of their tables.
+
+        Return how many seconds of which sidecar were not taken, by kind.
+        """
+        self.shares = {**shares, **self.shares}
+        nodes = {row.epoch: row.node for row in rows}
         compared = []
         for row in rows:
             self.seen = max(self.seen, row.seen)
@@ -115,16 +122,20 @@ class Watch:
                 self.answers.take(row, arm, counts.get(cells.COMPLETED, 0), now_s)
                 compared.append((row, counts))
         found = cohorts.blocks(compared, self.judge, self.arms, self.shares)
+        refused: Counter[tuple[str, str]] = Counter()
         for refusal in self.judge.observe(found, now_s):
-            self._refuse(refusal.reason)
+            node = nodes[refusal.block.stratum.sidecar]
+            self._say(node, refusal)
+            refused[node, refusal.kind] += 1
+            self.unjudged[node, refusal.kind] += 1
         self.changed = self.changed or bool(rows)
+        return refused
 
-    def _refuse(self, reason: str) -> None:
-        # The reason without its numbers: one line in the log for each kind, not for each row.
-        kind = "".join(c for c in reason if not c.isdigit())
-        if not self.refused[kind]:
-            _log.warning("outcomes not judged", extra={"rollout": self.name, "because": reason})
-        self.refused[kind] += 1
+    def _say(self, node: str, refusal: Refusal) -> None:
+        """Write one line for each kind of a sidecar, not for each second."""
+        if not self.unjudged[node, refusal.kind]:
+            said = {"rollout": self.name, "node": node, "because": refusal.reason}
+            _log.warning("outcomes not judged", extra=said)
 
     @property
     def harmful(self) -> bool:
@@ -146,6 +157,7 @@ class Watch:
             samples=self.answers.counts[1],
             sentence=sentence,
             readings=tuple(_reading(f, written[f.metric]) for f in verdict.findings),
+            unjudged=tuple(Unjudged(*key, count) for key, count in self.unjudged.items()),
             evidence=self._record(verdict),
         )
 
@@ -178,7 +190,6 @@ class Watch:
             "requests": list(verdict.requests),
             "units": list(verdict.units),
             "answered": list(self.answers.counts),
-            "refused": dict(self.refused),
         }
 
     # What survives a restart.
@@ -197,7 +208,7 @@ class Watch:
                 "arms": self.arms,
                 "since": self.since_s,
                 "seen": self.seen,
-                "refused": self.refused,
+                "unjudged": [[*key, count] for key, count in self.unjudged.items()],
                 "shares": self.shares,
                 "step": [answers.step, answers.since_s, answers.counts, answers.heard_s],
                 "rows": [[*key, *one] for key, one in answers.rows.items()],
@@ -218,7 +229,8 @@ class Watch:
         if about != (FORMAT, watch.launch, watch._terms(), watch.arms):
             return None
         watch.since_s, watch.revision = said["since"], said["revision"]
-        watch.refused, watch.shares = Counter(said["refused"]), said["shares"]
+        watch.unjudged.update({(node, why): count for node, why, count in said["unjudged"]})
+        watch.shares = said["shares"]
         step, since_s, counts, heard_s = said["step"]
         rows = {(epoch, number): (second, n) for epoch, number, second, n in said["rows"]}
         watch.answers = Answers(step, since_s, counts, heard_s, rows)

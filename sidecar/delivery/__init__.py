@@ -21,6 +21,7 @@ from sidecar.delivery.progress import (
     Progress,
     Reading,
     Tick,
+    Unjudged,
     Verdict,
 )
 from sidecar.delivery.reconciling import Declared, reconcile
@@ -67,6 +68,7 @@ __all__ = [
     "State",
     "Switch",
     "Tick",
+    "Unjudged",
     "UnknownVariantError",
     "Verdict",
     "Wait",

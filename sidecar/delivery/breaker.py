@@ -65,7 +65,8 @@ def judge(limit: HardLimit, seen: Iterable[Seen], now_s: float, since_s: float =
     """
     first = max(now_s - limit.window_s, since_s)
     inside = [one for one in seen if first <= one.second <= now_s]
-    started = sum(max(one.started, one.completed) for one in inside)
+    # Not second by second: one begun at the end of a second may be decided in the next.
+    started = max(sum(one.started for one in inside), sum(one.completed for one in inside))
     bad = sum(_bad(limit, one, now_s) for one in inside)
     if limit.metric not in METRICS or started < limit.min_count or bad <= limit.threshold * started:
         return ""

@@ -88,12 +88,22 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class Unjudged:
+    """Seconds of a sidecar that the guard could not take, and why in one word: late, future, ..."""
+
+    node: str
+    why: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """The guard's word on one rollout at one moment.
 
     It counts only for the `launch` and the `step` it is about, and only while it is fresh.
     `samples`: requests that the candidate answered since that step began. `sentence` is for
-    people. `evidence`: whatever else belongs in the record, as JSON values.
+    people. `unjudged`: what came and was not taken. `evidence`: whatever else belongs in the
+    record, as JSON values.
     """
 
     verdict: Verdict
@@ -103,6 +113,7 @@ class Judgement:
     samples: int = 0
     sentence: str = ""
     readings: tuple[Reading, ...] = ()
+    unjudged: tuple[Unjudged, ...] = ()
     evidence: Mapping[str, Any] | None = None
 
     def record(self) -> str:

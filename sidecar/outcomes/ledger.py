@@ -6,9 +6,9 @@ released only once its counts are in the spool, and the spool refuses a half tha
 
 import logging
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from sidecar.analysis import cells
 from sidecar.outcomes import journal
@@ -26,6 +26,18 @@ _REMEMBER_EVERY_S = 3_600
 _log = logging.getLogger(__name__)
 
 
+class Table(NamedTuple):
+    """A table that comes into force: all its names, and those of them that may be new.
+
+    `odds` names the rollouts that have others than before; of the first table nobody asks.
+    """
+
+    version: str
+    names: Names
+    changed: Names
+    odds: Collection[str] = ()
+
+
 class Ledger:
     """Opens the spool and a new epoch, and takes over what earlier lives left.
 
@@ -38,8 +50,10 @@ class Ledger:
             self._inherit(old)
         self.epoch = secrets.token_hex(8)
         self._journal = journal.create(folder, self.epoch)
-        self._version = ""
-        self._names: Names = ()
+        self._table: Table | None = None
+        # Since which table a rollout has its odds; what is not here, since the first.
+        self._first = ""
+        self._since: dict[str, str] = {}
         self._remembered_s = 0
         self.decided: dict[tuple[str, str, str], int] = {}
         self._started: dict[Key, int] = {}
@@ -47,44 +61,44 @@ class Ledger:
         versions, names = self.spool.known()
         for version in versions:
             self.rows.know(version, names)
+            names = []
 
     @property
     def rows(self) -> Rows:
         """What engines hand Envoy's access log to."""
         return self._journal.rows
 
-    def begin_version(
-        self,
-        version: str,
-        names: Names,
-        decided: Decisions,
-        now_s: float,
-        changed: Names | None = None,
-    ) -> None:
-        """Take note that a table comes into force, before it does: then no outcome is unknown.
+    def announce(self, table: Table) -> None:
+        """Let outcomes of a table come, before it is in force: then none is unknown. Any thread."""
+        self.rows.begin(table.version, table.changed, table.odds)
 
-        `names` are all of it, `changed` those that may be new; `decided` are the decisions up to
-        now, which earlier tables made.
+    def begin(self, table: Table, decided: Decisions, now_s: float) -> None:
+        """Take note that a table is in force; `decided` are what earlier tables decided up to now.
+
+        Raises SpoolError; then the next tick remembers all of it.
         """
         self.count_started(decided, now_s)
-        news = names if changed is None else changed
-        if not self._version:
-            self._remembered_s = int(now_s)
-        self._version, self._names = version, names
-        self.rows.know(version, news)
+        if not self._table:
+            self._first, self._remembered_s = table.version, int(now_s)
+        elif table.version != self._table.version:
+            self._since |= dict.fromkeys(table.odds, table.version)
+        self._table = table
         try:
-            self.spool.know(version, news, int(now_s))
+            self.spool.know(table.version, table.changed, int(now_s))
         except SpoolError:
-            # The next tick remembers all of them.
             self._remembered_s = 0
             raise
 
     def count_started(self, decided: Decisions, now_s: float) -> None:
-        """Count the decisions since the last call as started in this second, by the last table."""
+        """Count the decisions since the last call as started in this second, by the last table.
+
+        They count for the table since which each rollout has had its odds, as outcomes do.
+        """
         for decision, count in decided.items():
             if more := count - self.decided.get(decision, 0):
                 rollout, variant, reason = decision
-                key = Key(int(now_s), rollout, variant, self._version, reason)
+                since = self._since.get(rollout, self._first)
+                key = Key(int(now_s), rollout, variant, since, reason)
                 self._started[key] = self._started.get(key, 0) + more
         self.decided = dict(decided)
 
@@ -113,11 +127,12 @@ class Ledger:
         self.spool.close()
 
     def _remember(self, now_s: float) -> None:
-        self.spool.know(self._version, self._names, int(now_s))
+        assert self._table
+        self.spool.know(self._table.version, self._table.names, int(now_s))
         self._remembered_s = int(now_s)
 
     def _tidy(self, now_s: float) -> list[Row]:
-        if self._version and now_s >= self._remembered_s + _REMEMBER_EVERY_S:
+        if self._table and now_s >= self._remembered_s + _REMEMBER_EVERY_S:
             self._remember(now_s)
         if now_s >= self._tidied_s + _TIDY_EVERY_S:
             self._tidied_s = int(now_s)

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from sidecar.errors import CanaryError
-from sidecar.outcomes.ledger import TICK_S, Decisions, Ledger, Names
+from sidecar.outcomes.ledger import TICK_S, Decisions, Ledger, Table
 from sidecar.outcomes.spool import Row
 from sidecar.routing import Rows
 
 _T = TypeVar("_T")
 # Above so many decisions to compare, they are counted once a second only.
 _MANY = 2_000
+# A tick is due so long before each tenth: a request is never counted to a second before its own.
+_AHEAD_S = 0.002
 _log = logging.getLogger(__name__)
 
 
@@ -37,14 +39,17 @@ class Recorder:
         decisions: Callable[[], Decisions],
         rose: Callable[[list[Row]], None],
         hurried: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
         self._decisions = decisions
         self._rose = rose
         self._hurried = hurried
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outcomes")
         self._ledger = self._worker.submit(Ledger, folder).result()
         self._failing = False
-        self._second = 0
+        # The second at whose end it ticked last.
+        self._ended = -1
 
     @property
     def epoch(self) -> str:
@@ -56,30 +61,22 @@ class Recorder:
         """What engines hand Envoy's access log to."""
         return self._ledger.rows
 
-    def begin_version(self, version: str, names: Names, changed: Names | None = None) -> None:
-        """Take note that a table is about to come into force. Never waits for the disk.
-
-        `names` are all of it, `changed` those that may be new; without it any may.
-        """
-        news = names if changed is None else changed
-        self.rows.know(version, news)
-        decided, now_s = dict(self._decisions()), time.time()
-        begin = self._ledger.begin_version
-        done = self._worker.submit(begin, version, names, decided, now_s, news)
+    def begin_version(self, table: Table) -> None:
+        """Take note that a table is about to come into force. Never waits for the disk."""
+        self._ledger.announce(table)
+        decided, now_s = dict(self._decisions()), self._clock()
+        done = self._worker.submit(self._ledger.begin, table, decided, now_s)
         done.add_done_callback(lambda future: self._note(future.exception()))
 
     async def run(self) -> None:
-        """Tick until cancelled, at whole tenths of a second: what is counted is of one second."""
-        ticked_in = 0
+        """Tick until cancelled, just before whole tenths: what is counted is of one second."""
         while True:
-            now_s = time.time()
-            await asyncio.sleep(TICK_S - now_s % TICK_S)
-            second = int(time.time())
-            if second == ticked_in and not self._hurried():
+            await asyncio.sleep(TICK_S - (self._clock() + _AHEAD_S) % TICK_S)
+            ends = self._ends_second(self._clock())
+            if not ends and not self._hurried():
                 continue
-            ticked_in = second
             try:
-                rows = await self._tick()
+                rows = await self._tick(ends=ends)
             except CanaryError as error:
                 self._note(error)
                 continue
@@ -102,7 +99,7 @@ class Recorder:
 
     async def stop(self) -> None:
         """Bring everything to disk. The engine must have stopped taking entries."""
-        decided, now_s = dict(self._decisions()), time.time()
+        decided, now_s = dict(self._decisions()), self._clock()
         try:
             await self._blocking(lambda: self._ledger.count_started(decided, now_s))
             await self._blocking(self._ledger.close)
@@ -110,19 +107,20 @@ class Recorder:
             self._note(error)
         self._worker.shutdown()
 
-    async def _tick(self) -> list[Row]:
-        # Just before the tick: a tenth that ends with a second belongs to it.
-        now_s = time.time() - TICK_S / 2
-        decided = self._decided_by(int(now_s))
-        if decided is not None:
-            await self._blocking(lambda: self._ledger.count_started(decided, now_s))
-        return await self._blocking(lambda: self._ledger.tick(now_s))
+    def _ends_second(self, now_s: float) -> bool:
+        """Whether this is the last tick of a second, or the first after one that had none."""
+        ends = int(now_s + TICK_S) > int(now_s)
+        if not ends and int(now_s) <= self._ended + 1:
+            return False
+        self._ended = int(now_s) if ends else int(now_s) - 1
+        return True
 
-    def _decided_by(self, second: int) -> Decisions | None:
-        if len(self._ledger.decided) > _MANY and second == self._second:
-            return None
-        self._second = second
-        return dict(self._decisions())
+    async def _tick(self, *, ends: bool) -> list[Row]:
+        if ends or len(self._ledger.decided) <= _MANY:
+            # The time after the count: whatever was decided, was decided before.
+            decided, now_s = dict(self._decisions()), self._clock()
+            await self._blocking(lambda: self._ledger.count_started(decided, now_s))
+        return await self._blocking(lambda: self._ledger.tick(self._clock()))
 
     def _note(self, error: BaseException | None) -> None:
         if error and not self._failing:

@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 from sidecar.analysis import cells
 from sidecar.errors import CanaryError
+from sidecar.transactions import transaction
 
 # So long after its second a row may still rise; a later outcome makes a row of its own, so that
 # whoever sums old rows up need not fear that they change.
 OPEN_S = 1_200
 # An entry older than a day is refused, so a version older than this is never asked for.
 _VERSIONS_S = 2 * 86_400
+_MOST_VERSIONS = 1 << 16
 MOST_ROWS = 100_000
 # "CNRO"
 _APPLICATION_ID = 0x434E524F
@@ -47,6 +49,9 @@ CREATE TABLE IF NOT EXISTS names (
 """
 _FIND = """SELECT number, counts FROM rows WHERE second = ? AND epoch = ? AND rollout = ?
 AND variant = ? AND version = ? AND segment = ? ORDER BY number LIMIT 1"""
+
+_KNOWN = """SELECT version FROM (SELECT version, since FROM versions ORDER BY since DESC LIMIT ?)
+ORDER BY since"""
 
 
 class SpoolError(CanaryError):
@@ -109,7 +114,7 @@ class Spool:
 
         `half` is 0 where counts came from elsewhere. A half that is marked already adds nothing.
         """
-        with self._errors(), self._transaction():
+        with self._errors(), transaction(self._db):
             if half and half <= self._mark(epoch):
                 return []
             sequence = self._number("sequence")
@@ -169,13 +174,13 @@ class Spool:
 
     def acknowledge(self, sequence: int) -> None:
         """Take note that the controller has everything up to `sequence` for good."""
-        with self._errors(), self._transaction():
+        with self._errors(), transaction(self._db):
             if sequence > self._number("acknowledged"):
                 self._set_number("acknowledged", min(sequence, self._number("sequence")))
 
     def tidy(self, now_s: int) -> int:
         """Forget what nobody needs any more; return how many rows had to go before their time."""
-        with self._errors(), self._transaction():
+        with self._errors(), transaction(self._db):
             self._db.execute(
                 "DELETE FROM rows WHERE second < ? AND sequence <= ?",
                 (now_s - OPEN_S, self._number("acknowledged")),
@@ -204,7 +209,7 @@ class Spool:
 
     def know(self, version: str, names: Iterable[tuple[str, str]], now_s: int) -> None:
         """Remember a table that is in force now: outcomes of its decisions come for a day."""
-        with self._errors(), self._transaction():
+        with self._errors(), transaction(self._db):
             self._db.execute("INSERT OR REPLACE INTO versions VALUES (?, ?)", (version, now_s))
             self._db.executemany(
                 "INSERT OR REPLACE INTO names VALUES (?, ?, ?)", ((*one, now_s) for one in names)
@@ -216,7 +221,7 @@ class Spool:
     def known(self) -> tuple[list[str], list[tuple[str, str]]]:
         """Return the versions and the (rollout, variant) that are remembered."""
         with self._errors():
-            versions = self._db.execute("SELECT version FROM versions ORDER BY since").fetchall()
+            versions = self._db.execute(_KNOWN, (_MOST_VERSIONS,)).fetchall()
             names = self._db.execute("SELECT rollout, variant FROM names").fetchall()
             return [version for (version,) in versions], names
 
@@ -228,17 +233,6 @@ class Spool:
 
     def _set_number(self, name: str, value: int) -> None:
         self._db.execute("INSERT OR REPLACE INTO numbers VALUES (?, ?)", (name, value))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._db.execute("COMMIT")
-        except BaseException:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from envoy_data_plane.envoy.data.accesslog import v3 as accesslog
 from envoy_data_plane.envoy.service.accesslog import v3 as als
 
 from sidecar.analysis import cells, edges
+from sidecar.outcomes.twin_odds import Odds
 
 MOST_DECISIONS = 32
 _LONGEST_NAME = 255
@@ -65,7 +66,10 @@ class Entry(NamedTuple):
 
 
 class Key(NamedTuple):
-    """What makes a row: the second in which its requests started, and the decision."""
+    """What makes a row: the second in which its requests started, and the decision.
+
+    `version` is that of the table since which the rollout has had these odds (`twin_odds`).
+    """
 
     second: int
     rollout: str
@@ -107,12 +111,17 @@ class TwinRows:
         self.rows: dict[Key, Counter[int]] = {}
         self.counts: Counter[str] = Counter()
         self._units = Recent(units)
-        self._versions: set[str] = set()
+        self._odds = Odds()
         self._names: set[tuple[str, str]] = set()
 
     def know(self, version: str, names: Iterable[tuple[str, str]]) -> None:
-        """Let entries name this table version, and these (rollout, variant)."""
-        self._versions.add(version)
+        """Let entries name this table version of an earlier life, and these (rollout, variant)."""
+        self._odds.know(version)
+        self._names.update(names)
+
+    def begin(self, version: str, names: Iterable[tuple[str, str]], changed: Iterable[str]) -> None:
+        """Take note that a table comes into force, and which rollouts have other odds by it."""
+        self._odds.begin(version, changed)
         self._names.update(names)
 
     def take(self, message: bytes, now_us: int) -> None:
@@ -139,7 +148,7 @@ class TwinRows:
 
     def _knows(self, decision: Decision) -> bool:
         why = ""
-        if decision.version not in self._versions:
+        if not self._odds.since(decision.version, decision.rollout):
             why = "unknown_version"
         elif decision.rollout not in {rollout for rollout, _ in self._names}:
             why = "unknown_rollout"
@@ -149,13 +158,9 @@ class TwinRows:
         return not why
 
     def _count(self, entry: Entry, decision: Decision) -> None:
-        key = Key(
-            entry.start_us // 10**6,
-            decision.rollout,
-            decision.variant,
-            decision.version,
-            decision.reason,
-        )
+        since = self._odds.since(decision.version, decision.rollout)
+        second = entry.start_us // 10**6
+        key = Key(second, decision.rollout, decision.variant, since, decision.reason)
         row = self.rows.setdefault(key, Counter())
         row[cells.COMPLETED] += 1
         row[cells.BYTES_SENT] += entry.bytes_sent
@@ -166,19 +171,19 @@ class TwinRows:
             row[cells.GRPC_STATUS + entry.grpc_status] += 1
         for flag in entry.flags:
             row[cells.FLAG + flag] += 1
-        first = self._count_unit(row, entry, decision)
+        first = self._count_unit(row, entry, decision, since)
         if entry.duration_us is not None:
             bucket = edges.bucket(entry.duration_us)
             row[cells.DURATION_US] += entry.duration_us
             row[cells.DURATION + bucket] += 1
             row[cells.UNIT_DURATION + bucket] += first
 
-    def _count_unit(self, row: Counter[int], entry: Entry, decision: Decision) -> bool:
+    def _count_unit(self, row: Counter[int], entry: Entry, decision: Decision, since: str) -> bool:
         """Count what is counted once per unit; say whether this is the unit's first request."""
         seen, erred = 1, 2
         if decision.unit is None:
             return False
-        key = (decision.rollout, decision.variant, decision.version, decision.unit)
+        key = (decision.rollout, decision.variant, since, decision.unit)
         had = self._units.mark(key, seen | erred if entry.is_error else seen)
         self.counts["units_forgotten"] = self._units.forgotten
         row[cells.UNITS] += not had

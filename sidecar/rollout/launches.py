@@ -106,7 +106,7 @@ def _bystanders(document: Parsed, variants: list[tuple[str, Any]], said: Any) ->
     """Refuse a third variant with traffic: steps share it all between two."""
     candidate = said if said is not None else variants[1][0] if len(variants) > 1 else None
     for index, (name, weight) in enumerate(variants):
-        if index and name != candidate and isinstance(weight, Decimal) and weight > 0:
+        if index and name != candidate and _is_number(weight) and weight > 0:
             yield _problem(
                 document,
                 ("spec", "variants", index, "weight"),
@@ -137,9 +137,7 @@ def _steps(document: Parsed, spec: Fields) -> Iterator[Problem]:
     if spec.get("strategy") == "blueGreen":
         yield from _one_switch(document, weights)
         return
-    numbers = [
-        (index, weight) for index, weight in enumerate(weights) if isinstance(weight, Decimal)
-    ]
+    numbers = [(index, weight) for index, weight in enumerate(weights) if _is_number(weight)]
     for (_, before), (index, weight) in pairwise(numbers):
         if weight <= before:
             how = "the same as" if weight == before else "less than"
@@ -155,6 +153,11 @@ def _steps(document: Parsed, spec: Fields) -> Iterator[Problem]:
         )
 
 
+def _is_number(weight: Any) -> bool:
+    """Whether it can be compared: what is none, or not finite, is the model's to refuse."""
+    return isinstance(weight, Decimal) and weight.is_finite()
+
+
 def _one_switch(document: Parsed, weights: list[Any]) -> Iterator[Problem]:
     if len(weights) > 1:
         yield _problem(
@@ -163,7 +166,7 @@ def _one_switch(document: Parsed, weights: list[Any]) -> Iterator[Problem]:
             "blueGreen switches once, and this is a second step",
             "keep one step of weight 100, or write strategy: canary",
         )
-    if weights and isinstance(weights[0], Decimal) and 0 <= weights[0] < WHOLE:
+    if weights and _is_number(weights[0]) and 0 <= weights[0] < WHOLE:
         yield _problem(
             document,
             (*_STEPS, 0, "weight"),

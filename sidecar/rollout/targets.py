@@ -109,7 +109,8 @@ def _layer(document: Parsed) -> Iterator[Problem]:
     layer = _at(document.value, loc)
     begin, end = _at(layer, ("from",)), _at(layer, ("to",))
     begin = Decimal(0) if begin is None else begin
-    if isinstance(begin, Decimal) and isinstance(end, Decimal) and 0 < end <= begin <= 100:
+    numbers = all(isinstance(one, Decimal) and one.is_finite() for one in (begin, end))
+    if numbers and 0 < end <= begin <= 100:
         yield _problem(
             document, loc, f"ends at {end:f} %, before it begins at {begin:f} %", "swap from and to"
         )

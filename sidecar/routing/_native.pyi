@@ -101,7 +101,14 @@ class Rows:
         """Return the C rows, for the native transport; valid as long as this object lives."""
 
     def know(self, version: str, names: Iterable[tuple[str, str]]) -> None:
-        """Let entries name this table version, and these (rollout, variant)."""
+        """Let entries name this table version of an earlier life, and these (rollout, variant)."""
+
+    def begin(self, version: str, names: Iterable[tuple[str, str]], changed: Iterable[str]) -> None:
+        """Take note that a table comes into force, and which rollouts have other odds by it.
+
+        What `changed` does not name goes on in the rows, and with the units, of the table that gave
+        it its odds. Of the first table nobody asks. ValueError: the version is empty or too long.
+        """
 
     def take(self, message: bytes, now_us: int) -> None:
         """Take a serialised StreamAccessLogsMessage, whatever it is. From any thread."""

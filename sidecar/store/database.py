@@ -15,7 +15,7 @@ from typing import TypeVar
 from sidecar.delivery import Change, Event, State
 from sidecar.errors import CanaryError
 from sidecar.store import rows
-from sidecar.store.transactions import transaction
+from sidecar.transactions import transaction
 
 _T = TypeVar("_T")
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from sidecar.analysis import cells
 from sidecar.errors import CanaryError
-from sidecar.store.transactions import transaction
+from sidecar.transactions import transaction
 
 # "CNOC"
 APPLICATION_ID = 0x434E4F43

@@ -80,6 +80,14 @@ def _measure_launches(meter: Meter, sources: ControllerSources) -> None:
         for (rollout, kind), count in tuple(counts.items()):
             yield Observation(count, {ROLLOUT: rollout, attribute: kind})
 
+    def unjudged() -> Observed:
+        counts = dict(sources.unjudged())
+        for (rollout, node, why), count in counts.items():
+            yield Observation(count, {ROLLOUT: rollout, "canary.node": node, "canary.why": why})
+        # So that there is something to compare with when it rises.
+        for rollout in sources.launches().keys() - {rollout for rollout, _, _ in counts}:
+            yield Observation(0, {ROLLOUT: rollout})
+
     _counter(
         meter,
         "canary.rollout.changes",
@@ -93,6 +101,13 @@ def _measure_launches(meter: Meter, sources: ControllerSources) -> None:
         "{verdict}",
         "Looks of the guard by what it found.",
         lambda: counted(sources.verdicts(), "canary.verdict"),
+    )
+    _counter(
+        meter,
+        "canary.guard.unjudged",
+        "{second}",
+        "Seconds of a sidecar's outcomes that the guard could not take.",
+        unjudged,
     )
     _gauge(
         meter,

@@ -103,13 +103,15 @@ class ControllerSources:
     """What is read of a controller, whenever somebody collects, from any thread.
 
     `sidecars`: how many have the table it wants, how many not. `changes` and `verdicts` count by
-    rollout and kind, `launches` gives phase and candidate's share by rollout.
+    rollout and kind, `launches` gives phase and candidate's share by rollout. `unjudged` counts by
+    rollout, sidecar and kind.
     """
 
     sidecars: Callable[[], tuple[int, int]]
     changes: Callable[[], Mapping[tuple[str, str], int]] = dict
     verdicts: Callable[[], Mapping[tuple[str, str], int]] = dict
     launches: Callable[[], Mapping[str, tuple[str, float]]] = dict
+    unjudged: Callable[[], Mapping[tuple[str, str, str], int]] = dict
 
 
 class Telemetry:

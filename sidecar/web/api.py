@@ -9,7 +9,7 @@ that resolves to it (DNS rebinding) is.
 import ipaddress
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -83,6 +83,9 @@ class Launches(Protocol):
         expected_revision: int | None,
     ) -> Accepted:
         """Change the weights in force. Raises CanaryError."""
+
+    def trips_of(self, name: str) -> Iterable[views.Trip]:
+        """Return who holds out which of its variants by itself."""
 
     def state(self, name: str) -> State:
         """Return one rollout's state. Raises CanaryError if there is none of that name."""
@@ -165,7 +168,9 @@ class _Api:
         return web.json_response({"changed": changed, "rollout": self._view(accepted.after)})
 
     def _view(self, state: State) -> dict[str, Any]:
-        return views.rollout(state, self._launches.judgements.get(state.name), datetime.now(UTC))
+        word = self._launches.judgements.get(state.name)
+        trips = self._launches.trips_of(state.name)
+        return views.rollout(state, word, trips, datetime.now(UTC))
 
     def _admit(self, request: web.Request) -> Caller:
         if not self._access.guarded:

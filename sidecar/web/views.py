@@ -4,8 +4,10 @@ Weights are texts, because they are exact; moments are RFC 3339 in UTC.
 """
 
 import json
+from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from sidecar.delivery import (
     UNDER_WAY,
@@ -19,9 +21,30 @@ from sidecar.delivery import (
     waits,
 )
 
+# The last second of the year 9999.
+_LATEST_MS = 253_402_300_799_000
 
-def rollout(state: State, word: Judgement | None, now: datetime) -> dict[str, Any]:
-    """One rollout as it stands; `launch` is null where weights move by hand."""
+
+class Trip(Protocol):
+    """A variant that a sidecar holds out by itself."""
+
+    @property
+    def node(self) -> str: ...  # noqa: D102
+    @property
+    def variant(self) -> str: ...  # noqa: D102
+    @property
+    def at_unix_ms(self) -> int: ...  # noqa: D102
+    @property
+    def reason(self) -> str: ...  # noqa: D102
+
+
+def rollout(
+    state: State, word: Judgement | None, trips: Iterable[Trip], now: datetime
+) -> dict[str, Any]:
+    """One rollout as it stands; `launch` is null where weights move by hand.
+
+    `heldOut`: what sidecars took out by themselves, each at a moment of its own clock.
+    """
     return {
         "name": state.name,
         "generation": state.document.generation,
@@ -32,6 +55,7 @@ def rollout(state: State, word: Judgement | None, now: datetime) -> dict[str, An
         "changedAt": _moment(state.changed_at),
         "declared": _weights(state.document.weights),
         "inForce": _weights(state.in_force),
+        "heldOut": [_held_out(trip) for trip in trips],
         "launch": _launch(state, word, now),
     }
 
@@ -52,6 +76,12 @@ def event(happened: Event) -> dict[str, Any]:
         "step": happened.step,
         "evidence": json.loads(happened.evidence) if happened.evidence else None,
     }
+
+
+def _held_out(trip: Trip) -> dict[str, Any]:
+    at = datetime.fromtimestamp(min(max(trip.at_unix_ms, 0), _LATEST_MS) / 1000, UTC)
+    said = {"node": trip.node, "variant": trip.variant, "reason": trip.reason}
+    return {**said, "at": _moment(at)}
 
 
 def _launch(state: State, word: Judgement | None, now: datetime) -> dict[str, Any] | None:
@@ -85,6 +115,7 @@ def _judgement(word: Judgement) -> dict[str, Any]:
         "sentence": word.sentence,
         "samples": word.samples,
         "readings": [_reading(one) for one in word.readings],
+        "unjudged": [asdict(one) for one in word.unjudged],
     }
 
 

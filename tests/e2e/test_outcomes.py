@@ -28,19 +28,41 @@ def running(engine, **plan):
     stack.remove()
 
 
-async def traffic(url):
-    """Two requests of each user, and one that fails of the first FAILS users."""
+NEIGHBOUR = """
+apiVersion: canary.dev/v1
+kind: Rollout
+metadata: {name: neighbour}
+spec:
+  match: {hosts: [elsewhere.example.com]}
+  unit: [{header: x-user-id}]
+  variants: [{name: stable, weight: 95}, {name: canary, weight: 5}]
+"""
+
+
+async def traffic(url, users, fails=0):
+    """A request of each user; which fails as often as that."""
     async with aiohttp.ClientSession() as session:
 
-        async def get(user, fails=0):
+        async def get(user):
             headers = {"x-user-id": user, "x-request-key": user, "x-fail-times": str(fails)}
             async with session.get(f"{url}/{fails}", headers=headers) as answer:
                 return answer.status
 
-        asked = [get(user) for user in USERS for _ in range(2)]
-        statuses = Counter(await asyncio.gather(*asked))
-        statuses.update(await asyncio.gather(*[get(user, 1000) for user in USERS[:FAILS]]))
-        return statuses
+        return Counter(await asyncio.gather(*map(get, users)))
+
+
+def edit_neighbour(stack):
+    """Another rollout comes, so there is another table for all."""
+    before = stack.canary("status").output
+    (stack.work / "rollouts" / "neighbour.yaml").write_text(NEIGHBOUR)
+
+    def there():
+        said = stack.canary("status").output
+        return said.count("neighbour") > before.count("neighbour") and "behind" not in said
+
+    wait_until("the neighbour's table", there, alive=list(stack.children.values()))
+    for weight in (50, 7):
+        stack.canary("weights", "neighbour", f"canary={weight}")
 
 
 def rows_of(stack, rollout="chat-model"):
@@ -53,18 +75,23 @@ def rows_of(stack, rollout="chat-model"):
     for row in rows:
         summed = cells.add(by_variant[row.variant], cells.unpack(row.counts))
         by_variant[row.variant] = summed
-    return by_variant
+    return by_variant, {row.version for row in rows}
 
 
 @pytest.mark.parametrize("engine", ["native", "grpcio"])
 def test_rows_count_what_the_upstreams_saw(engine):
     with running(engine) as stack:
         stack.canary("weights", "chat-model", "canary=50")
-        statuses = asyncio.run(traffic(stack.envoy.url))
+        statuses = asyncio.run(traffic(stack.envoy.url, USERS))
+        edit_neighbour(stack)
+        statuses += asyncio.run(traffic(stack.envoy.url, USERS))
+        statuses += asyncio.run(traffic(stack.envoy.url, USERS[:FAILS], 1000))
         assert statuses == {200: 2 * len(USERS), 503: FAILS}
         seen = {cluster: list(reader.new()) for cluster, reader in stack.logs.items()}
         settle(stack, sum(statuses.values()))
-        rows = rows_of(stack)
+        rows, versions = rows_of(stack)
+    # The neighbour's tables began no rows, and made nobody another unit.
+    assert len(versions) == 1
     for variant, cluster in CLUSTERS.items():
         row, requests = rows[variant], seen[cluster]
         failed = [one for one in requests if one.path == "/1000"]
@@ -82,7 +109,7 @@ def settle(stack, requests):
 
     def told():
         said = " ".join(stack.canary("status").output.split())
-        return f"outcomes_taken {requests}," in said and "outcomes_waiting 0" in said
+        return f"outcomes_taken {requests}," in said and "outcomes_waiting" not in said
 
     wait_until("every outcome is told", told, alive=[stack.children["sidecar"]])
 

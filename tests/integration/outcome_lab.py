@@ -42,6 +42,7 @@ from pathlib import Path
 from random import Random
 from sidecar.control.backoff import Backoff
 from sidecar.control.reporting import Reporter
+from sidecar.outcomes.ledger import Table
 from sidecar.outcomes.recording import Recorder
 
 class Source:
@@ -53,7 +54,7 @@ class Source:
 
 async def main(address, folder, message):
     recorder = Recorder(Path(folder), dict, lambda rows: reporter.news())
-    recorder.begin_version("v1", [("chat", "canary")])
+    recorder.begin_version(Table("v1", [("chat", "canary")], [("chat", "canary")]))
     reporter = Reporter(address, "n1", Source(recorder), Backoff(Random(1)))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(recorder.run())

@@ -14,6 +14,7 @@ from sidecar import config, web
 from sidecar.config import NO_SECURITY
 from sidecar.control import services
 from sidecar.control.doors import Door
+from sidecar.control.trips import Trip
 
 NEAR = "127.0.0.1:0"
 JSON = {"Content-Type": "application/json"}
@@ -38,6 +39,10 @@ async def serving(root, security=NO_SECURITY, address=NEAR):
         api = web.application(controller.keeper, controller.history, access)
         server = web.Server(api, address, door.tls())
         await server.start()
+        controller.keeper.trips = {
+            "n1": [Trip("n1", "chat", "canary", 2, 1_800_000_000_123, "9 of 9 requests failed")],
+            "n2": [Trip("n2", "shop", "canary", 1, 0, "another rollout's")],
+        }
         try:
             yield server.address
         finally:
@@ -77,6 +82,14 @@ def test_it_tells_how_a_launch_stands_and_what_happened(root):
     launch = one["launch"]
     assert (launch["phase"], launch["step"], launch["steps"]) == ("Running", 1, 2)
     assert [wait["kind"] for wait in launch["waitsFor"]] == ["hold", "approval"]
+    assert one["heldOut"] == [
+        {
+            "node": "n1",
+            "variant": "canary",
+            "reason": "9 of 9 requests failed",
+            "at": "2027-01-15T08:00:00.123Z",
+        }
+    ]
     [event] = history["events"]
     assert (event["kind"], event["revision"], event["who"]) == ("StepBegun", 2, "controller")
     assert (event["phase"], event["step"], event["evidence"]) == ("Running", 1, None)

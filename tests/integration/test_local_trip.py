@@ -1,10 +1,12 @@
 """A sidecar takes a candidate out by itself, alone if need be, and obeys the controller after."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
+import pytest
 from control_lab import Sidecar, route, serving, short_dir, snapshot, until
 from messages import request_headers
 from outcome_lab import on_a_loop
@@ -128,13 +130,26 @@ async def test_a_sidecar_alone_trips_from_the_table_on_its_disk():
         assert house.variants() == {"stable"}
 
 
+TRIP = {"rollout": "chat", "variant": "canary", "revision": 1, "resource": "r", "reason": "why"}
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        [{"rollout": 1}],
+        [{**TRIP, "at_s": float("nan")}],
+        [{**TRIP, "at_s": 1e308}],
+        [{**TRIP, "at_s": 5, "revision": -1}],
+        {"no": "list"},
+    ],
+)
 @on_a_loop
-async def test_damaged_trips_on_disk_are_said_and_the_table_stands(caplog):
+async def test_damaged_trips_on_disk_are_said_and_the_table_stands(caplog, damaged):
     with short_dir() as root:
         house = House(root)
         async with controller(house, launch()):
             await until((root / "sidecar.resources").exists)
-        (root / "sidecar.trips").write_text('[{"rollout": 1}]')
+        (root / "sidecar.trips").write_text(json.dumps(damaged))
         house.begin()
         assert await house.sidecar.client.start_from_disk()
         assert house.variants() == {"stable", "canary"}

@@ -16,6 +16,7 @@ from sidecar.control.doors import Door
 from sidecar.control.pb import outcomes_pb2 as pb
 from sidecar.control.reporting import METHOD, Reporter
 from sidecar.errors import CanaryError
+from sidecar.outcomes.ledger import Table
 from sidecar.outcomes.recording import Recorder
 from sidecar.store import Outcomes
 
@@ -203,7 +204,7 @@ async def test_rows_reach_the_controller_within_a_moment(tmp_path):
 
     async with Receiving(address, keep) as receiver:
         recorder = Recorder(tmp_path / "state", dict, lambda rows: reporter.news())
-        recorder.begin_version("v1", [("chat", "canary")])
+        recorder.begin_version(Table("v1", [("chat", "canary")], [("chat", "canary")]))
         reporter = Reporter(address, "n1", _Source(recorder), Backoff(Random(1)))
         running = [asyncio.create_task(part.run()) for part in (recorder, reporter)]
         async with asyncio.timeout(DEADLINE_S):

@@ -53,6 +53,7 @@ def test_a_scraper_sees_phase_share_changes_and_verdicts():
         lambda: {("chat", "StepBegun"): 3},
         lambda: {("chat", "healthy"): 7},
         lambda: {"chat": ("Running", 0.25)},
+        lambda: {("chat", "n1", "late"): 4},
     )
     port = free_port()
     onlooker = telemetry.start("canary-controller", "here", ("127.0.0.1", port), env={})
@@ -64,5 +65,7 @@ def test_a_scraper_sees_phase_share_changes_and_verdicts():
     rollout = 'canary_rollout="chat"'
     assert seen[f'canary_rollout_changes_total{{canary_change="StepBegun",{rollout}}}'] == 3
     assert seen[f'canary_guard_verdicts_total{{{rollout},canary_verdict="healthy"}}'] == 7
+    late = f'canary_node="n1",{rollout},canary_why="late"'
+    assert seen[f"canary_guard_unjudged_total{{{late}}}"] == 4
     assert seen[f'canary_rollout_phase{{canary_phase="Running",{rollout}}}'] == 1
     assert seen[f"canary_rollout_candidate_share{{{rollout}}}"] == 0.25

@@ -74,7 +74,8 @@ static void *know(void *nothing)
   char name[16];
   for (int i = 0; i < EACH; i++) {
     sc_str made = {(uint8_t *)name, (size_t)snprintf(name, sizeof name, "v%d", i)};
-    sc_rows_know_version(rows, made);
+    sc_rows_begin_version(rows, made);
+    if (i % 3) sc_rows_change_odds(rows, i % 2 ? SC_LITERAL("chat") : made, made);
     sc_rows_know_variant(rows, made, SC_LITERAL("canary"));
   }
   return nothing;

@@ -66,6 +66,52 @@ def test_every_row_and_every_count_is_the_specifications(batches):
     assert counted(ours) == +specified.counts - Counter(known=specified.counts["known"])
 
 
+# Tables one after the other, and which rollouts each of them changes.
+TABLES = st.lists(
+    st.tuples(st.sampled_from(["v1", "v2", "v3"]), st.sets(st.sampled_from(["chat", "shop"]))),
+    max_size=6,
+)
+
+
+@settings(max_examples=120)
+@given(TABLES, st.lists(PLAIN, max_size=12))
+def test_whose_odds_a_table_changed_is_as_the_specification_says(tables, logged):
+    ours, specified = Rows(bytearray(1 << 20)), TwinRows()
+    for rows in (ours, specified):
+        rows.know("v2", NAMES)
+        rows.take(message(*logged), NOW_US)
+        for version, changed in tables:
+            rows.begin(version, NAMES, changed)
+            rows.take(message(*logged), NOW_US)
+    assert drained(ours) == {key: +row for key, row in specified.rows.items()}
+    assert counted(ours) == +specified.counts - Counter(known=specified.counts["known"])
+
+
+def test_a_hundred_thousand_tables_of_neighbours_leave_a_rollout_its_row():
+    """Ten a second for four hours: the oldest tables are forgotten, what they began is not."""
+    ours, specified = Rows(bytearray(1 << 20)), TwinRows()
+    last, told = 140_000, {}
+    for rows in (ours, specified):
+        for number in range(last + 1):
+            rows.begin(f"t{number}", NAMES if number == 0 else (), {"shop"})
+        for number in (0, last - 65_000, last):
+            decided = {**DECISION, "version": f"t{number}"}
+            rows.take(message(entry(decisions={"chat": decided, "shop": decided})), NOW_US)
+        told[type(rows)] = counted(rows)
+    assert drained(ours) == {key: +row for key, row in specified.rows.items()}
+    assert told[Rows]["unknown_version"] == told[TwinRows]["unknown_version"] > 0
+    chat = {key.version for key in specified.rows if key.rollout == "chat"}
+    shop = {key.version for key in specified.rows if key.rollout == "shop"}
+    assert chat == {"t0"}
+    assert shop == {f"t{last - 65_000}", f"t{last}"}
+
+
+def test_a_version_that_cannot_be_is_refused():
+    for version in ("", "x" * 256):
+        with pytest.raises(ValueError, match="1 to 255 bytes"):
+            Rows(bytearray(SMALL)).begin(version, NAMES, ())
+
+
 @settings(max_examples=60)
 @given(st.lists(PLAIN, max_size=60))
 def test_units_that_were_forgotten_count_anew_as_the_specification_says(logged):
@@ -127,7 +173,7 @@ def test_a_unit_counts_once_however_often_it_fails():
     assert (row[cells.UNITS], row[cells.UNIT_ERRORS], row[cells.AT_RISK]) == (1, 1, 2)
 
 
-def test_the_same_unit_is_another_under_another_table_version():
+def test_the_same_unit_is_another_at_other_odds():
     later = {**DECISION, "version": "v2"}
     rows = native()
     rows.take(message(entry(code=500), entry(decisions={"chat": later}, code=500)), NOW_US)

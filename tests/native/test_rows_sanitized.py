@@ -9,7 +9,7 @@ from entries import entry, message
 
 HERE = Path(__file__).parent
 NATIVE = HERE.parents[1] / "native"
-NOUNS = ("rows", "logs", "accesslog", "wire", "marks", "recent", "journal", "hash")
+NOUNS = ("rows", "logs", "accesslog", "wire", "marks", "odds", "recent", "journal", "hash")
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """Rows of the outcomes as the judge's blocks."""
 
+import pytest
 from blocks_lab import ERRORS, STRATUM, arm
 
 from sidecar import analysis
-from sidecar.analysis import Arm, Block, Counts, Judge, cells, edges
-from sidecar.analysis.ledger import Ledger
+from sidecar.analysis import Arm, Block, Counts, Guardrail, Judge, Per, cells, edges
+from sidecar.analysis.ledger import LATE, Ledger
+
+ON_REQUESTS = Guardrail("error_rate", per=Per.REQUEST)
 
 ROW = {
     cells.STARTED: 10,
@@ -33,16 +36,19 @@ def test_an_empty_row_is_an_arm_of_nothing():
     assert len(arm.requests.latency) == edges.BUCKETS
 
 
+def taken(ledger, *rows):
+    """Take the rows of seconds from 0 on, the same for both arms."""
+    arms = [analysis.arm({cells.STARTED: d, cells.COMPLETED: a}) for d, a in rows]
+    blocks = [Block(STRATUM, second, one, one) for second, one in enumerate(arms)]
+    _, refusals = ledger.take(blocks, len(rows) + 1.0)
+    assert not refusals
+    return [ledger.get(STRATUM, second) for second in range(len(rows))]
+
+
 def test_a_request_decided_just_after_its_second_is_not_open_for_ever():
     """Envoy began ten in second 0; the router decided one of them in second 1."""
-    ledger = Ledger()
-    early = analysis.arm({cells.STARTED: 9, cells.COMPLETED: 10})
-    late = analysis.arm({cells.STARTED: 11, cells.COMPLETED: 10})
-    blocks = [Block(STRATUM, 0, early, early), Block(STRATUM, 1, late, late)]
-    _, refusals = ledger.take(blocks, 2.0)
-    assert not refusals
-    assert late.requests.open == 1
-    assert ledger.opened(blocks[1]) == (0, 0)
+    blocks = taken(Ledger(), (9, 10), (11, 10))
+    assert blocks[1].opened == (0, 0)
 
 
 def test_what_nobody_counts_the_answers_of_is_not_open():
@@ -58,7 +64,7 @@ def test_settled_blocks_are_kept_as_a_bit_and_never_counted_again():
     kept = sum(map(len, judge.ledger.open.values()))
     assert kept < 90
     requests = list(judge.requests)
-    assert judge.observe(blocks, 201.0) == []
+    assert {one.kind for one in judge.observe(blocks[:100], 201.0)} == {LATE}
     assert judge.requests == requests
 
 
@@ -71,3 +77,41 @@ def test_a_block_with_an_open_answer_stays_until_it_is_too_old():
     assert judge.verdict(400.0).findings[0].baseline_count == 19
     assert judge.observe([Block(STRATUM, 1, arm(20, 1), arm(2))], 400.0) == []
     assert judge.verdict(400.0).findings[0].baseline_count == 20
+
+
+# Decided and answered in each second, in the order in which it became known; what was begun.
+EDGES = {
+    "the router decides it in the next second": ([[(0, 1), (1, 0)]], [1, 0]),
+    "its answer comes a second after the decision": ([[(0, 0), (1, 0)], [(0, 1), (1, 0)]], [1, 0]),
+    "the answer is known first": ([[(0, 1)], [(0, 1), (1, 0)]], [1, 0]),
+    "one at each edge": ([[(5, 2), (5, 2), (5, 2)], [(5, 8), (5, 4), (5, 3)]], [8, 4, 3]),
+    "one is decided two seconds later": ([[(0, 1), (2, 2), (3, 2)]], [1, 2, 2]),
+    "one has no answer yet": ([[(0, 1), (3, 1)]], [1, 2]),
+}
+
+
+@pytest.mark.parametrize(("known", "begun"), EDGES.values(), ids=EDGES)
+def test_a_request_at_the_edge_of_a_second_is_started_once(known, begun):
+    judge = Judge([ON_REQUESTS], 0.0)
+    for rows in known:
+        arms = [analysis.arm({cells.STARTED: d, cells.COMPLETED: a}) for d, a in rows]
+        blocks = [Block(STRATUM, second, one, one) for second, one in enumerate(arms)]
+        assert judge.observe(blocks, len(rows) + 1.0) == []
+    assert judge.requests == [sum(begun), sum(begun)]
+    blocks = [judge.ledger.get(STRATUM, second) for second in range(len(begun))]
+    assert [block.candidate.requests.started for block in blocks] == begun
+    again = analysis.load(analysis.dump(judge), judge.guardrails)
+    assert analysis.dump(again) == analysis.dump(judge)
+    assert sum(map(sum, (pool[:2] for pool in judge.errors[0].pools.values()))) == 2 * sum(begun)
+
+
+def test_what_comes_of_a_settled_second_is_refused_and_never_silent():
+    judge = Judge([ERRORS], 0.0)
+    for second in range(1, 100):
+        judge.observe([Block(STRATUM, second, arm(20), arm(2))], second + 1.0)
+    [refusal] = judge.observe([Block(STRATUM, 2, arm(21, 1), arm(2))], 101.0)
+    assert (refusal.kind, refusal.reason) == (
+        LATE,
+        "its second 2 had settled: too late for a bet",
+    )
+    assert judge.requests == [20 * 99, 2 * 99]

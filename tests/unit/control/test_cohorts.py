@@ -24,6 +24,7 @@ def row(second=1_000_001, variant="canary", segment="weight", number=1, seen=1, 
     named = {getattr(cells, name): count for name, count in counts.items()}
     named |= {FAST: counts["COMPLETED"]} if counts.get("COMPLETED") else {}
     return SimpleNamespace(
+        node="n1",
         epoch="e1",
         number=number,
         second=second,
@@ -63,13 +64,13 @@ def test_a_row_that_rises_replaces_itself_and_one_that_comes_twice_changes_nothi
         watch.take([one], {}, NOW + 1)
     assert watch.judge.requests == [0, 4]
     assert watch.answers.counts == [0, 4]
-    assert not watch.refused
+    assert not watch.unjudged
 
 
 def test_an_answer_at_the_edge_of_a_second_was_started(watch):
     watch.take([row(STARTED=3, COMPLETED=4, ERRORS=4)], {}, NOW + 1)
     assert watch.judge.requests == [0, 4]
-    assert not watch.refused
+    assert not watch.unjudged
 
 
 @pytest.mark.parametrize(

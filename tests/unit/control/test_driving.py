@@ -130,6 +130,30 @@ def test_a_clock_that_jumps_hours_ahead_promotes_nobody(run):
     run(scenario, judge=judge)
 
 
+def test_a_launch_that_harm_ended_while_the_guard_was_asked_keeps_its_last_word(run):
+    harmed = []
+
+    async def judge(now):
+        """As the jury does: harm is acted on first, and of what is over nothing is said."""
+        for house in harmed[:1]:
+            harm = Judgement(Verdict.HARMFUL, 1, 1, now, sentence="as told")
+            await house.driver.hear({"chat": harm} if house.stands()[0] == "Running" else {})
+        names = ("other",) if harmed else ("chat", "other")
+        return {name: healthy(now, 1) for name in names}
+
+    async def scenario(house):
+        await house.declare(text(*GUARDED), text("other", *GUARDED[1:]))
+        await house.tick(0)
+        harmed.append(house)
+        await house.tick(1)
+        await house.tick(2)
+        assert house.stands() == ("RolledBack", 1)
+        assert house.keeper.judgements["chat"].sentence == "as told"
+        assert house.keeper.judgements["other"].verdict is Verdict.HEALTHY
+
+    run(scenario, judge=judge)
+
+
 def test_a_gate_that_hangs_holds_up_nothing_else_and_counts_as_a_told_no(run):
     asked = []
 

@@ -9,7 +9,7 @@ from sidecar.control.codec import ResourceError
 from sidecar.control.rule_codec import Known
 from sidecar.delivery.breaker import Trip
 from sidecar.routing import HardLimit, Route, RouteError, UnitSource, Variant, compile_table
-from sidecar.routing.rules import Check, Input, Layer, Segment
+from sidecar.routing.rules import Check, Input, Layer, Prerequisite, Segment
 
 LIMIT = HardLimit("error_rate", 0.5, 10, 5)
 
@@ -52,9 +52,35 @@ def test_only_what_changed_is_read_again(monkeypatch):
     )
     wider = route("chat", 50)
     second = edition.after(first, holdings(wider, shop, before=first.holdings), {}, ())
-    assert (read, list(second.changed)) == (["chat"], ["chat"])
+    # As it was and as it is: whether its odds are others.
+    assert (set(read), list(second.changed)) == ({"chat"}, ["chat"])
     assert bytes_of(second) == whole(wider, shop)
     assert second.table.version == second.holdings.version
+
+
+def test_odds_are_others_where_a_rollout_or_what_it_requires_was_edited_and_nowhere_else():
+    chat, shop, deep = route("chat", limits=(LIMIT,)), route("shop"), route("deep")
+    asks = dataclasses.replace(deep, requires=(Prerequisite("chat", ("canary",)),))
+    first = edition.after(None, holdings(chat, shop, asks), {}, ())
+
+    def edited(*routes):
+        return edition.after(first, holdings(*routes, before=first.holdings), {}, ())
+
+    higher = dataclasses.replace(chat, revision=7, limits=())
+    for routes, odds in (
+        ((chat, shop, asks), set()),
+        ((higher, shop, asks), set()),
+        ((chat, route("shop", 50), asks), {"shop"}),
+        ((dataclasses.replace(chat, salt=b"t"), shop, asks), {"chat", "deep"}),
+        ((chat, asks, route("new")), {"shop", "new"}),
+    ):
+        assert edited(*routes).odds == odds
+    held = first.holdings
+    trips = {"chat": (Trip("chat", "canary", 0, held.resources["chat"].version, 1.0, "errors"),)}
+    tripped = edition.after(first, held, trips, ())
+    assert tripped.odds == {"chat", "deep"}
+    # Held out as before: nobody's odds change.
+    assert edition.after(tripped, held, trips, ()).odds == set()
 
 
 def test_what_is_gone_is_out_of_the_table():

@@ -5,6 +5,7 @@ import functools
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import pytest
 from launch_lab import START, declared
@@ -200,6 +201,23 @@ async def test_a_memory_that_cannot_be_read_begins_afresh_and_says_so(caplog):
 
 
 @on_a_loop
+async def test_what_could_not_be_judged_is_counted_as_long_as_the_process_lives():
+    bench = Bench("chat")
+    await bench.words()
+    await bench.live("chat", [1])
+    [stable, canary] = second(-2_000)
+    bench.now_s = BEGAN_S - 2_100
+    for one in (stable, canary):
+        one.second = int(BEGAN_S) + 5_000
+    bench.outcomes.add("chat", [stable, canary])
+    await bench.words()
+    assert bench.jury.unjudged == {("chat", "n1", "future"): 1}
+    bench.keeper.end("chat")
+    await bench.words()
+    assert bench.jury.unjudged == {("chat", "n1", "future"): 1}
+
+
+@on_a_loop
 async def test_what_is_over_is_forgotten():
     bench = Bench("chat", "other")
     await bench.words()
@@ -208,6 +226,22 @@ async def test_what_is_over_is_forgotten():
     assert set(await bench.words()) == {"other"}
     await bench.jury.close()
     assert set(bench.outcomes.kept) == {"other"}
+
+
+@on_a_loop
+async def test_tables_that_neighbours_brought_leave_the_designed_share_and_the_stratum():
+    """A row names the table since which its rollout has its odds, hundreds of tables ago."""
+    bench = Bench("chat")
+    five = {"stable": Decimal(95), "canary": Decimal(5)}
+    bench.keeper.states["chat"] = replace(bench.keeper.states["chat"], in_force=five)
+    bench.jury.published("v1")
+    for number in range(1000):
+        bench.jury.published(f"neighbour-{number}")
+    await bench.words()
+    await bench.live("chat", range(1, 6))
+    judge = bench.jury._watches["chat"].judge
+    assert {s for row in judge.ledger.open.values() for s in row} == {("e1", "v1", "weight")}
+    assert {block.share for row in judge.ledger.open.values() for block in row.values()} == {0.05}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What the guard says of one launch: never well by accident, never harmful by a bad row."""
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -9,7 +10,7 @@ from test_cohorts import row
 
 from sidecar.control.trips import Trip
 from sidecar.control.watching import Watch, taken_out
-from sidecar.delivery import Verdict
+from sidecar.delivery import Unjudged, Verdict
 
 BEGAN_S = START.timestamp()
 STEPS = "[{weight: 5}, {weight: 100}]"
@@ -113,7 +114,7 @@ def test_a_clock_that_is_wrong_is_neither_harm_nor_health(by_s, says):
         return
     assert word.verdict is Verdict.NOT_MEASURED
     if says:
-        assert any(says in reason for reason in word.evidence["refused"])
+        assert {(one.node, one.why) for one in word.unjudged} == {("n1", says)}
 
 
 def test_the_controllers_clock_may_jump_and_come_back():
@@ -131,7 +132,7 @@ def test_counts_that_cannot_be_change_nothing():
     huge = row(second=int(BEGAN_S) + 2, number=8, STARTED=1 << 61, ERRORS=1 << 61)
     watch.take([bad, huge], {}, BEGAN_S + 3)
     assert watch.judge.requests == [0, 0]
-    assert len(watch.refused) == 2
+    assert watch.unjudged == {("n1", "impossible"): 2}
     assert watch.word(BEGAN_S + 3).verdict is Verdict.NOT_MEASURED
 
 
@@ -171,3 +172,23 @@ def test_a_sidecars_own_trip_is_harm_with_its_words():
     assert word.verdict is Verdict.HARMFUL
     assert "sidecar n1 took canary out by itself: 9 of 10 requests failed" in word.sentence
     assert word.evidence["trip"] == {"node": "n1", "reason": "9 of 10 requests failed"}
+
+
+def late(number):
+    """A second's row of the candidate, risen by a failure after the second had settled."""
+    at, key = int(BEGAN_S) + number, 2 * number + 1
+    counts = {"COMPLETED": 21, "ERRORS": 1, "UNITS": 21, "UNIT_ERRORS": 1}
+    return row(second=at, variant="canary", number=key, seen=9_999, STARTED=20, **counts)
+
+
+def test_what_comes_after_its_second_has_settled_is_told_by_sidecar_and_survives(caplog):
+    watch = watched()
+    live(watch, 100)
+    assert watch.take([late(2), late(3)], {}, BEGAN_S + 102) == {("n1", "late"): 2}
+    again = Watch.recalled(watch.remember(BEGAN_S + 102), launch(), BEGAN_S + 103)
+    again.take([late(4)], {}, BEGAN_S + 103)
+    word = again.word(BEGAN_S + 103)
+    assert word.unjudged == (Unjudged("n1", "late", 3),)
+    assert word.verdict is Verdict.HEALTHY
+    assert json.loads(word.record())["unjudged"] == [{"node": "n1", "why": "late", "count": 3}]
+    assert sum("outcomes not judged" in one.message for one in caplog.records) == 1

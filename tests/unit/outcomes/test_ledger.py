@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from entries import entry, message
+from entries import DECISION, entry, message
 
 from sidecar.analysis import cells
-from sidecar.outcomes.ledger import Ledger
+from sidecar.outcomes.ledger import Ledger, Table
 
 NAMES = [("chat", "canary"), ("chat", "stable")]
 NOW_S = 1_800_000_000
@@ -17,10 +17,12 @@ NOW_S = 1_800_000_000
 _LIFE = """
 import sys, threading, time
 from pathlib import Path
-from sidecar.outcomes.ledger import Ledger
+from sidecar.outcomes.ledger import Ledger, Table
 folder, message, now_s = Path(sys.argv[1]), bytes.fromhex(sys.argv[2]), int(sys.argv[3])
 ledger = Ledger(folder)
-ledger.begin_version("v1", [("chat", "canary")], {}, now_s)
+table = Table("v1", [("chat", "canary")], [("chat", "canary")])
+ledger.announce(table)
+ledger.begin(table, {}, now_s)
 def take():
     given = 0
     while True:
@@ -32,6 +34,13 @@ threading.Thread(target=take, daemon=True).start()
 while True:
     ledger.tick(now_s)
 """
+
+
+def begin(ledger, version, changed=("chat",), decided=None, now_s=NOW_S):
+    """A table comes into force."""
+    table = Table(version, NAMES, NAMES, changed)
+    ledger.announce(table)
+    ledger.begin(table, decided or {}, now_s)
 
 
 def totals(ledger):
@@ -65,7 +74,7 @@ def test_no_life_loses_or_doubles_what_an_earlier_one_took(tmp_path, lives):
 @pytest.fixture
 def ledger(tmp_path):
     opened = Ledger(tmp_path)
-    opened.begin_version("v1", NAMES, {}, NOW_S)
+    begin(opened, "v1")
     yield opened
     opened.close()
 
@@ -74,13 +83,51 @@ def test_decisions_are_counted_as_started_in_their_second_by_the_table_that_made
     canary = ("chat", "canary", "weight")
     ledger.count_started({canary: 3}, NOW_S)
     ledger.count_started({canary: 4}, NOW_S + 1)
-    ledger.begin_version("v2", NAMES, {canary: 6}, NOW_S + 1.5)
+    begin(ledger, "v2", decided={canary: 6}, now_s=NOW_S + 1.5)
     ledger.count_started({canary: 10}, NOW_S + 2)
     found = {
         (row.key.second - NOW_S, row.key.version): cells.unpack(row.counts)[cells.STARTED]
         for row in ledger.tick(NOW_S + 2)
     }
     assert found == {(0, "v1"): 3, (1, "v1"): 3, (2, "v2"): 4}
+
+
+def failed(version):
+    """A failed request of one and the same unit."""
+    return message(
+        entry(
+            decisions={"chat": {**DECISION, "version": version}},
+            code=503,
+            start_us=(NOW_S - 2) * 10**6,
+        )
+    )
+
+
+def rows_of(ledger, canary, decided):
+    """What five decisions and a failure under each of two tables come to, by the row's version."""
+    ledger.rows.take(failed("v1"), NOW_S * 10**6)
+    ledger.count_started({canary: decided}, NOW_S - 2)
+    ledger.rows.take(failed("v2"), NOW_S * 10**6)
+    return {row.key.version: cells.unpack(row.counts) for row in ledger.tick(NOW_S)}
+
+
+def test_a_neighbours_edit_begins_no_row_and_counts_no_unit_again(ledger):
+    canary = ("chat", "canary", "weight")
+    ledger.count_started({canary: 5}, NOW_S - 2)
+    begin(ledger, "v2", changed=["neighbour"], decided={canary: 5}, now_s=NOW_S - 2)
+    [(version, row)] = rows_of(ledger, canary, 10).items()
+    assert version == "v1"
+    assert (row[cells.STARTED], row[cells.ERRORS], row[cells.UNIT_ERRORS]) == (10, 2, 1)
+
+
+def test_other_odds_of_its_own_begin_another_row_and_count_units_anew(ledger):
+    canary = ("chat", "canary", "weight")
+    ledger.count_started({canary: 5}, NOW_S - 2)
+    begin(ledger, "v2", decided={canary: 5}, now_s=NOW_S - 2)
+    rows = rows_of(ledger, canary, 10)
+    assert rows.keys() == {"v1", "v2"}
+    for row in rows.values():
+        assert (row[cells.STARTED], row[cells.ERRORS], row[cells.UNIT_ERRORS]) == (5, 1, 1)
 
 
 def test_started_and_completed_meet_in_one_row(ledger):
@@ -118,7 +165,7 @@ def test_a_living_process_keeps_its_journal(ledger, tmp_path):
 
 def test_versions_of_earlier_lives_are_known(tmp_path):
     first = Ledger(tmp_path)
-    first.begin_version("v1", NAMES, {}, NOW_S)
+    begin(first, "v1")
     first.close()
     again = Ledger(tmp_path)
     again.rows.take(message(entry(start_us=NOW_S * 10**6)), NOW_S * 10**6)

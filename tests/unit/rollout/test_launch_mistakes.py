@@ -71,6 +71,10 @@ CASES = [
     ("weight: 25", "weight: 2", 10, "steps[1].weight", "2 is less than the step before it (5)",
      "`canary rollback`"),
     ("weight: 100", "weight: 101", 11, "steps[2].weight", "is 101, more than 100", "per cent"),
+    ("weight: 5,", "weight: .nan,", 9, "steps[0].weight", "is nan", "finite number"),
+    ("weight: 5,", "weight: 1e308,", 9, "steps[0].weight", "is 1E+308, more than", "same number"),
+    ("weight: 25,", "weight: .inf,", 10, "steps[1].weight", "is infinity", "finite number"),
+    ("old, weight: 0", "old, weight: .nan", 6, "variants[2].weight", "is nan", "finite number"),
     ("weight: 5,", "weight: 0,", 9, "steps[0].weight", "is 0: nobody", "begin above 0"),
     ("hold: 2h", "hold: 30", 9, "steps[0].hold", "the number 30 has no unit", "30s"),
     ("hold: 2h", "hold: -2h", 9, "steps[0].hold", "'-2h' is negative", "10m"),
@@ -185,3 +189,8 @@ def test_blue_green_needs_no_steps_and_takes_one_whole_one():
 )
 def test_the_generation_is_the_content_of_the_launch_not_its_spelling(old, new, same):
     assert (generation(rollout(changed(old, new))) == generation(rollout(GOOD))) is same
+
+
+def test_a_switch_to_a_weight_that_is_no_number_is_named():
+    text = GOOD[: GOOD.index("  steps:")] + "  strategy: blueGreen\n  steps: [{weight: .nan}]\n"
+    assert ("spec.steps[0].weight", "is nan") in [(m[1], m[2]) for m in mistakes(text)]

@@ -79,6 +79,7 @@ RULES = [
      "no variant 'canry'", "mean 'canary'"),
     ("units: [u1, u2]", "units: []", 10, "spec.overrides[0].units", "empty list", "write one"),
     ("from: 0, to: 30", "from: 30, to: 30", 11, "spec.layer", "before it begins", "swap"),
+    ("from: 0, to: 30", "from: 0, to: .nan", 11, "spec.layer.to", "nan", "0 to 100"),
     ("from: 0, to: 30", "from: -1, to: 30", 11, "spec.layer.from", "not a share", "0 to 100"),
     ("name: staff", "name: Staff", 13, "spec.segments[0].name", "not a DNS label", "'staff'"),
     ("name: staff", "name: eu", 18, "spec.segments[1].name", "already in line 13", "own"),

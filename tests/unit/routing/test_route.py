@@ -1,5 +1,6 @@
 """A Route that exists is valid; exact integers; versions that name content."""
 
+import math
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.routing import Route, RouteError, UnitSource, Variant, scale, version_of
+from sidecar.routing import HardLimit, Route, RouteError, UnitSource, Variant, scale, version_of
 
 GOOD = Route(
     name="chat",
@@ -40,6 +41,10 @@ BAD = {
     "variant with a line break": {"variants": (Variant("a\n", 1),)},
     "all weights zero": {"variants": (Variant("a", 0), Variant("b", 0))},
     "negative weight": {"variants": (Variant("a", 2), Variant("b", -1))},
+    "limit that is no number": {"limits": (HardLimit("error_rate", math.nan, 30, 100),)},
+    "limit of everything and more": {"limits": (HardLimit("error_rate", 1e308, 30, 100),)},
+    "limit without a window": {"limits": (HardLimit("error_rate", 0.05, 0, 100),)},
+    "limit on latency without one": {"limits": (HardLimit("latency", 0.05, 30, 100),)},
     "too many variants": {"variants": tuple(Variant(f"v{i}", 1) for i in range(65))},
 }
 

@@ -1,4 +1,4 @@
-"""All of a change, or nothing of it: the one way in which this room writes."""
+"""All of a change, or nothing of it: the one way in which anybody here writes to SQLite."""
 
 import sqlite3
 from collections.abc import Iterator
