@@ -9,9 +9,10 @@ from before the launch was watched.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from sys import intern
 from typing import Protocol
 
-from sidecar.analysis import Arm, Block, Counts, Judge, Stratum, arm
+from sidecar.analysis import Arm, Block, Counts, Judge, Per, Stratum, arm
 
 BY_CHANCE = "weight"
 BY_SEGMENT = "segment:"
@@ -57,14 +58,16 @@ def blocks(
     designed share of those whom chance decides about, by table version, where it is known.
     """
     made: dict[tuple[Stratum, int], list[Arm]] = {}
+    requests, units = _timed(judge)
     for row, counts in rows:
-        at = Stratum(row.epoch, row.version, row.segment), row.second
+        # A thousand sidecars have sixty thousand open blocks, and name them again and again.
+        at = Stratum(intern(row.epoch), intern(row.version), intern(row.segment)), row.second
         if at not in made:
             known = judge.ledger.get(*at) or Block(*at)
             made[at] = [known.baseline, known.candidate]
         # Durations of a second that was judged are forgotten by the judge, in both arms.
-        timed = bool(judge.durations) and row.second >= judge.ledger.judged_before
-        made[at][arms[row.variant]] = _arm(counts, timed=timed)
+        open_ = row.second >= judge.ledger.judged_before
+        made[at][arms[row.variant]] = _arm(counts, requests and open_, units and open_)
     return [
         Block(stratum, second, baseline, candidate, _share(stratum, shares))
         for (stratum, second), (baseline, candidate) in made.items()
@@ -75,10 +78,20 @@ def _share(stratum: Stratum, shares: Mapping[str, float]) -> float | None:
     return shares.get(stratum.version) if stratum.segment == BY_CHANCE else None
 
 
-def _arm(counts: Mapping[int, int], *, timed: bool) -> Arm:
-    """Count an arm; of a second that was judged, or where nobody asks, without durations."""
+def _timed(judge: Judge) -> tuple[bool, bool]:
+    """Whose durations a guardrail reads: every request's, and those of units' first ones."""
+    read = [evidence.guardrail for evidence in judge.durations]
+    requests = any(one.limit or one.per is Per.REQUEST for one in read)
+    return requests, any(one.per is Per.UNIT for one in read)
+
+
+def _arm(counts: Mapping[int, int], requests: bool, units: bool) -> Arm:  # noqa: FBT001
+    """Count an arm, with durations only where they are said to be read."""
     known = arm(counts)
-    return known if timed else Arm(*map(_untimed, (known.requests, known.units)))
+    return Arm(
+        known.requests if requests else _untimed(known.requests),
+        known.units if units else _untimed(known.units),
+    )
 
 
 def _untimed(counts: Counts) -> Counts:

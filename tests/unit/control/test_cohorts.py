@@ -16,13 +16,14 @@ TERMS = (
     "guardrails: [{metric: error_rate, maxIncrease: 0.5pp},"
     " {metric: latency_p99, maxIncrease: 20%}]"
 )
-FAST = cells.DURATION + edges.bucket(10_000)
+FAST, FIRST = (first + edges.bucket(10_000) for first in (cells.DURATION, cells.UNIT_DURATION))
 
 
 def row(second=1_000_001, variant="canary", segment="weight", number=1, seen=1, **counts):
     """A row with counts by the names of `cells`."""
     named = {getattr(cells, name): count for name, count in counts.items()}
     named |= {FAST: counts["COMPLETED"]} if counts.get("COMPLETED") else {}
+    named |= {FIRST: counts["UNITS"]} if counts.get("UNITS") else {}
     return SimpleNamespace(
         node="n1",
         epoch="e1",
@@ -54,7 +55,7 @@ def test_both_arms_of_a_second_are_one_block_though_they_come_apart(watch):
     candidate = block.candidate
     assert (candidate.requests.started, candidate.requests.errors) == (10, 2)
     assert (candidate.units.started, candidate.units.errors) == (8, 1)
-    assert candidate.requests.latency[edges.bucket(10_000)] == 9
+    assert candidate.units.latency[edges.bucket(10_000)] == 8
 
 
 def test_a_row_that_rises_replaces_itself_and_one_that_comes_twice_changes_nothing(watch):
@@ -99,10 +100,19 @@ def test_segments_and_lives_and_tables_are_strata_of_their_own(watch):
     assert len(watch.judge.ledger.open[1_000_001]) == 3
 
 
-def test_durations_are_left_out_where_nobody_asks_for_them():
-    errors_only = "guardrails: [{metric: error_rate, maxIncrease: 0.5pp}]"
-    watch = Watch(declared("chat", STEPS, errors_only), 0, NOW)
-    one = row(STARTED=3, COMPLETED=3)
+@pytest.mark.parametrize(
+    ("guardrail", "of_requests", "of_units"),
+    [
+        ("{metric: error_rate, maxIncrease: 0.5pp}", False, False),
+        ("{metric: latency_p99, maxIncrease: 20%}", False, True),
+        ("{metric: latency_p99, maxIncrease: 20%, limit: 2s}", True, True),
+    ],
+)
+def test_durations_are_left_out_where_nobody_asks_for_them(guardrail, of_requests, of_units):
+    watch = Watch(declared("chat", STEPS, f"guardrails: [{guardrail}]"), 0, NOW)
+    one = row(STARTED=3, COMPLETED=3, UNITS=2)
     pairs = [(one, cells.unpack(one.counts))]
     [block] = cohorts.blocks(pairs, watch.judge, watch.arms, {})
-    assert block.candidate.requests.latency is None
+    counted = block.candidate.requests, block.candidate.units
+    assert [one.latency is not None for one in counted] == [of_requests, of_units]
+    assert (counted[0].open, counted[1].started) == (0, 2)
