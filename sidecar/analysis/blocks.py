@@ -98,6 +98,11 @@ class Block:
     share: float | None = None
 
     @property
+    def answers(self) -> tuple[int, int]:
+        """How many requests are answered, of the baseline and of the candidate."""
+        return self.baseline.requests.answers, self.candidate.requests.answers
+
+    @property
     def opened(self) -> tuple[int, int]:
         """How many requests are without an answer, of the baseline and of the candidate."""
         return self.baseline.requests.open, self.candidate.requests.open

@@ -272,7 +272,7 @@ class Jury:
         async with self._round:
             changed = [watch for watch in self._watches.values() if watch.changed]
             texts = await asyncio.get_running_loop().run_in_executor(
-                self._worker, lambda: {w.name: w.remember(self._clock()) for w in changed}
+                self._worker, lambda: {w.name: w.remember() for w in changed}
             )
             over = self._written - self._watches.keys()
             await self._counted(lambda: self._source.remember(texts, over))

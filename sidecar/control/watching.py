@@ -18,8 +18,9 @@ from typing import Any
 
 from sidecar import analysis, rollout
 from sidecar.analysis import Answer, Finding, Judge, Policy, cells, declared, dump, load
+from sidecar.analysis.blocks import Block
 from sidecar.analysis.guardrails import ERROR_RATE
-from sidecar.analysis.ledger import OPEN_S, Refusal
+from sidecar.analysis.ledger import Refusal
 from sidecar.control import cohorts
 from sidecar.control.cohorts import Row
 from sidecar.delivery import Judgement, Reading, State, Unjudged, Verdict
@@ -40,23 +41,19 @@ class Answers:
     since_s: float
     counts: list[int] = field(default_factory=lambda: [0, 0])
     heard_s: list[float] = field(default_factory=lambda: [0.0, 0.0])
-    # By (epoch, number): second and answers of the rows that may still rise.
-    rows: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
 
-    def take(self, row: Row, arm: int, answered: int, now_s: float) -> None:
-        """Count a row's answers, once; the second in which the step began is not all its own."""
-        if row.second <= int(self.since_s):
+    def take(self, block: Block, known: Block | None, now_s: float) -> None:
+        """Count what a block has more than was known of it.
+
+        The second in which the step began is not all its own.
+        """
+        if block.second <= int(self.since_s):
             return
-        key = row.epoch, row.number
-        known = self.rows.get(key, (0, 0))[1]
-        if answered > known:
-            self.counts[arm] += answered - known
-            self.heard_s[arm] = now_s
-            self.rows[key] = row.second, answered
-
-    def forget(self, now_s: float) -> None:
-        """Drop rows that cannot rise any more."""
-        self.rows = {key: one for key, one in self.rows.items() if one[0] >= now_s - OPEN_S}
+        before = known or Block(block.stratum, block.second)
+        for arm, (new, old) in enumerate(zip(block.answers, before.answers, strict=True)):
+            if new > old:
+                self.counts[arm] += new - old
+                self.heard_s[arm] = now_s
 
 
 class Watch:
@@ -118,18 +115,31 @@ class Watch:
             if arm is None or row.second <= self.since_s:
                 continue
             if cohorts.chosen_by_chance(row.segment):
-                counts = cells.unpack(row.counts)
-                self.answers.take(row, arm, counts.get(cells.COMPLETED, 0), now_s)
-                compared.append((row, counts))
+                compared.append((row, cells.unpack(row.counts)))
         found = cohorts.blocks(compared, self.judge, self.arms, self.shares)
+        known = [self.judge.ledger.get(block.stratum, block.second) for block in found]
+        refusals = self.judge.observe(found, now_s)
+        self._answered(found, known, refusals, now_s)
         refused: Counter[tuple[str, str]] = Counter()
-        for refusal in self.judge.observe(found, now_s):
+        for refusal in refusals:
             node = nodes[refusal.block.stratum.sidecar]
             self._say(node, refusal)
             refused[node, refusal.kind] += 1
             self.unjudged[node, refusal.kind] += 1
         self.changed = self.changed or bool(rows)
         return refused
+
+    def _answered(
+        self,
+        blocks: Sequence[Block],
+        known: Sequence[Block | None],
+        refusals: Sequence[Refusal],
+        now_s: float,
+    ) -> None:
+        refused = {id(refusal.block) for refusal in refusals}
+        for block, before in zip(blocks, known, strict=True):
+            if id(block) not in refused:
+                self.answers.take(block, before, now_s)
 
     def _say(self, node: str, refusal: Refusal) -> None:
         """Write one line for each kind of a sidecar, not for each second."""
@@ -194,9 +204,8 @@ class Watch:
 
     # What survives a restart.
 
-    def remember(self, now_s: float) -> str:
+    def remember(self) -> str:
         """Return everything as one text."""
-        self.answers.forget(now_s)
         self.changed = False
         answers = self.answers
         return json.dumps(
@@ -211,7 +220,6 @@ class Watch:
                 "unjudged": [[*key, count] for key, count in self.unjudged.items()],
                 "shares": self.shares,
                 "step": [answers.step, answers.since_s, answers.counts, answers.heard_s],
-                "rows": [[*key, *one] for key, one in answers.rows.items()],
                 "judge": dump(self.judge),
             },
             separators=(",", ":"),
@@ -231,9 +239,7 @@ class Watch:
         watch.since_s, watch.revision = said["since"], said["revision"]
         watch.unjudged.update({(node, why): count for node, why, count in said["unjudged"]})
         watch.shares = said["shares"]
-        step, since_s, counts, heard_s = said["step"]
-        rows = {(epoch, number): (second, n) for epoch, number, second, n in said["rows"]}
-        watch.answers = Answers(step, since_s, counts, heard_s, rows)
+        watch.answers = Answers(*said["step"])
         watch.judge = load(said["judge"], watch.judge.guardrails, POLICY)
         watch.changed = False
         return watch

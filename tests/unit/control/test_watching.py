@@ -139,17 +139,17 @@ def test_counts_that_cannot_be_change_nothing():
 def test_a_memory_goes_on_where_it_was_and_takes_rows_again_without_counting_them():
     watch, state = watched(), launch()
     live(watch, 5)
-    text = watch.remember(BEGAN_S + 6)
+    text = watch.remember()
     again = Watch.recalled(text, state, BEGAN_S + 7)
     for one in (watch, again):
         # The last rows were told again, as after a crash before the memory was written.
         one.take([*second(4), *second(5), *second(6, errors=1)], {}, BEGAN_S + 7)
-    assert again.remember(BEGAN_S + 8) == watch.remember(BEGAN_S + 8)
+    assert again.remember() == watch.remember()
     assert again.answers.counts == [6 * 380, 6 * 20]
 
 
 def test_a_memory_of_another_launch_or_other_terms_is_not_taken():
-    text = watched().remember(BEGAN_S)
+    text = watched().remember()
     state = launch()
     second_launch = replace(state, progress=replace(state.progress, launch=2))
     stricter = launch("guardrails: [{metric: error_rate, maxIncrease: 0.1pp}]")
@@ -185,7 +185,7 @@ def test_what_comes_after_its_second_has_settled_is_told_by_sidecar_and_survives
     watch = watched()
     live(watch, 100)
     assert watch.take([late(2), late(3)], {}, BEGAN_S + 102) == {("n1", "late"): 2}
-    again = Watch.recalled(watch.remember(BEGAN_S + 102), launch(), BEGAN_S + 103)
+    again = Watch.recalled(watch.remember(), launch(), BEGAN_S + 103)
     again.take([late(4)], {}, BEGAN_S + 103)
     word = again.word(BEGAN_S + 103)
     assert word.unjudged == (Unjudged("n1", "late", 3),)
