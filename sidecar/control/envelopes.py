@@ -1,4 +1,4 @@
-"""The delta xDS envelopes around our resources, in Envoy's own messages (see delta.proto for one).
+"""The delta xDS envelopes around our resources: Envoy's own messages (see delta.proto).
 
 A resource is packed once, as a response that holds nothing else: serialised messages of one type
 merge by concatenation, so any response is a join of such pieces and the few fields of its own,
@@ -7,15 +7,8 @@ and a change fans out to every sidecar without being encoded again.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from envoy_data_plane.envoy.config.core.v3 import ControlPlane, Node
-from envoy_data_plane.envoy.service.discovery.v3 import (
-    DeltaDiscoveryRequest,
-    DeltaDiscoveryResponse,
-)
-from envoy_data_plane.envoy.service.discovery.v3 import Resource as Envelope
-from envoy_data_plane.google.protobuf import Any
-from envoy_data_plane.google.rpc import Status
 from google.protobuf.message import DecodeError
 
 from sidecar.control.codec import TYPE_URL
@@ -54,53 +47,55 @@ class Response:
 
 def pack_request(request: Request) -> bytes:
     """Serialise a DeltaDiscoveryRequest."""
-    refusal = request.refusal
-    return bytes(
-        DeltaDiscoveryRequest(
-            type_url=request.type_url,
-            node=Node(id=request.node, user_agent_name="canary") if request.node else None,
-            resource_names_subscribe=list(request.subscribe),
-            initial_resource_versions=dict(request.held),
-            response_nonce=request.nonce,
-            error_detail=None
-            if refusal is None
-            else Status(code=INVALID_ARGUMENT, message=refusal),
-        )
+    message = delta_pb2.DeltaRequest(
+        type_url=request.type_url,
+        resource_names_subscribe=request.subscribe,
+        initial_resource_versions=request.held,
+        response_nonce=request.nonce,
     )
+    if request.node:
+        message.node.id, message.node.user_agent_name = request.node, IDENTIFIER
+    if request.refusal is not None:
+        message.error_detail.code = INVALID_ARGUMENT
+        message.error_detail.message = request.refusal
+    return message.SerializeToString()
 
 
 def unpack_request(data: bytes) -> Request:
     """Read a DeltaDiscoveryRequest. Raises ValueError on other bytes."""
-    message = _parse(DeltaDiscoveryRequest, data)
-    detail = message.error_detail
+    try:
+        message = delta_pb2.DeltaRequest.FromString(data)
+    except DecodeError as error:
+        raise ValueError(f"not a DeltaDiscoveryRequest: {error}") from error
+    refused, detail = message.HasField("error_detail"), message.error_detail
     return Request(
         type_url=message.type_url,
-        node=message.node.id if message.node else "",
+        node=message.node.id,
         subscribe=tuple(message.resource_names_subscribe),
-        held=message.initial_resource_versions,
+        held=dict(message.initial_resource_versions),
         nonce=message.response_nonce,
-        refusal=None if detail is None else detail.message or f"code {detail.code}",
+        refusal=(detail.message or f"code {detail.code}") if refused else None,
     )
 
 
 def pack_resource(name: str, version: str, data: bytes) -> bytes:
     """Serialise one resource as a piece of a response."""
-    body = Any(type_url=TYPE_URL, value=data)
-    envelope = Envelope(name=name, version=version, resource=body)
-    return bytes(DeltaDiscoveryResponse(resources=[envelope]))
+    piece = delta_pb2.DeltaResponse()
+    envelope = piece.resources.add(name=name, version=version)
+    envelope.resource.type_url, envelope.resource.value = TYPE_URL, data
+    return piece.SerializeToString()
 
 
 def pack_head(nonce: str, table_version: str, removed: Iterable[str]) -> bytes:
     """Serialise the rest of a response; join it with pieces from `pack_resource`."""
-    return bytes(
-        DeltaDiscoveryResponse(
-            type_url=TYPE_URL,
-            nonce=nonce,
-            system_version_info=table_version,
-            removed_resources=list(removed),
-            control_plane=ControlPlane(identifier=IDENTIFIER),
-        )
+    head = delta_pb2.DeltaResponse(
+        type_url=TYPE_URL,
+        nonce=nonce,
+        system_version_info=table_version,
+        removed_resources=removed,
+        control_plane=delta_pb2.DeltaControlPlane(identifier=IDENTIFIER),
     )
+    return head.SerializeToString()
 
 
 def unpack_response(data: bytes) -> Response:
@@ -133,10 +128,3 @@ class _Resources:
             # The same text for all of them, where it is ours.
             said = TYPE_URL if type_url == TYPE_URL else type_url
             yield one.name, one.version, said, one.resource.value
-
-
-def _parse(kind: Any, data: bytes) -> Any:
-    try:
-        return kind.parse(data)
-    except Exception as error:  # betterproto2 raises whatever its reader stumbles over
-        raise ValueError(f"not a {kind.__name__}: {error}") from error
