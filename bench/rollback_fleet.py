@@ -108,7 +108,8 @@ class Simulated:
 async def _lasting(run: Callable[[], Awaitable[None]]) -> None:
     """Come again after a moment, as sidecars do: not all of a thousand are let in at once."""
     while True:
-        with suppress(grpc.aio.AioRpcError):
+        # A stream that was refused may be written to before its end is heard of.
+        with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
             await run()
         await asyncio.sleep(0.2)
 
