@@ -148,6 +148,16 @@ def test_a_memory_goes_on_where_it_was_and_takes_rows_again_without_counting_the
     assert again.answers.counts == [6 * 380, 6 * 20]
 
 
+def test_what_is_remembered_does_not_grow_with_the_hours():
+    watch = watched()
+    live(watch, 300)
+    early = len(watch.remember())
+    for number in range(301, 1_201):
+        watch.take(second(number), {}, BEGAN_S + number + 1)
+    assert len(watch.remember()) < 1.2 * early
+    assert watch.answers.counts == [1_200 * 380, 1_200 * 20]
+
+
 def test_a_memory_of_another_launch_or_other_terms_is_not_taken():
     text = watched().remember()
     state = launch()
