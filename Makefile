@@ -91,14 +91,11 @@ bench-churn: build  ## millions of requests while the weights move every 100 ms:
 bench-scale: build  ## CPU and memory with 10,000 rollouts beside one, after a million requests each (10 minutes)
 	@$(PY) -m bench.scale $(if $(QUICK),--quick) $(BENCH)
 
-bench-swap: build  ## what swapping a table of 10,000 rollouts does to the requests under way (6 minutes)
-	@$(PY) -m bench.swap $(if $(QUICK),--quick) $(BENCH)
-
 bench-propagation: build  ## how long old weights live on after a change
 	@$(PY) -m bench.propagation $(if $(QUICK),--quick)
 
-bench-swapping: build  ## the slowest of thousands of requests while tables of 10,000 ruled rollouts come into force (2 minutes)
-	@$(PY) -m bench.swapping $(if $(QUICK),--rounds 1 --seconds 1) $(BENCH)
+bench-swap: build  ## the slowest of thousands of requests while tables of 10,000 ruled rollouts come into force (a minute)
+	@$(PY) -m bench.swap $(if $(QUICK),--rounds 1 --seconds 1) $(BENCH)
 
 bench-rollback: build  ## how long a bad candidate lives on behind a real Envoy, and with 1,000 sidecars (QUICK=1: a look)
 	@$(PY) -m bench.rollback $(if $(QUICK),--quick) $(BENCH)
