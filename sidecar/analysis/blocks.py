@@ -6,7 +6,7 @@ who was forced, overridden or without a unit would be compared with people unlik
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +65,10 @@ class Counts:
     def decided(self) -> int:
         """How many the router decided in this second."""
         return self.started - self.early + self.carried
+
+    def untimed(self) -> "Counts":
+        """Return the same without durations."""
+        return replace(self, latency=None, answered=self.answers)
 
 
 NOTHING = Counts()

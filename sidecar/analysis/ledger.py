@@ -233,11 +233,7 @@ def _same_latency(new: Counts, old: Counts) -> bool:
 
 def _without_durations(block: Block) -> Block:
     b, c = (
-        Arm(*(_counts_alone(counts) for counts in (arm.requests, arm.units)))
+        Arm(arm.requests.untimed(), arm.units.untimed())
         for arm in (block.baseline, block.candidate)
     )
     return Block(block.stratum, block.second, b, c, block.share)
-
-
-def _counts_alone(counts: Counts) -> Counts:
-    return replace(counts, latency=None, answered=counts.answers)

@@ -5,7 +5,6 @@ started, failed or slow ones over all that were started, so that fast failures b
 do not look like nothing but failures.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sidecar.analysis.guardrails import Limit
@@ -30,10 +29,6 @@ class Window:
             del self.seconds[second]
         inside = [counts for second, counts in self.seconds.items() if second < until_s]
         return sum(c[0] for c in inside), sum(c[1] for c in inside)
-
-    def to_state(self) -> Mapping[str, list[int]]:
-        """Return what JSON can hold."""
-        return {str(second): counts for second, counts in self.seconds.items()}
 
 
 def broken(started: int, bad: int, limit: Limit, allowed: float) -> bool:

@@ -8,11 +8,10 @@ from before the launch was watched.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from sys import intern
 from typing import Protocol
 
-from sidecar.analysis import Arm, Block, Counts, Judge, Per, Stratum, arm
+from sidecar.analysis import Arm, Block, Judge, Per, Stratum, arm
 
 BY_CHANCE = "weight"
 BY_SEGMENT = "segment:"
@@ -89,10 +88,6 @@ def _arm(counts: Mapping[int, int], requests: bool, units: bool) -> Arm:  # noqa
     """Count an arm, with durations only where they are said to be read."""
     known = arm(counts)
     return Arm(
-        known.requests if requests else _untimed(known.requests),
-        known.units if units else _untimed(known.units),
+        known.requests if requests else known.requests.untimed(),
+        known.units if units else known.units.untimed(),
     )
-
-
-def _untimed(counts: Counts) -> Counts:
-    return replace(counts, latency=None, answered=counts.answers)
