@@ -50,6 +50,8 @@ class Conversation:
         self._confirmed = Holding({})
         self._told = self._confirmed
         self._under_way: dict[str, tuple[Snapshot, Holding]] = {}
+        # What is under way was built on something refused.
+        self._in_doubt = False
         self._refused: Holding | None = None
         self._sent = 0
 
@@ -64,7 +66,8 @@ class Conversation:
 
     def respond(self, snapshot: Snapshot) -> bytes | None:
         """Return the next response to send, if there is one to send now."""
-        if not self._subscribed or len(self._under_way) >= MAX_UNDER_WAY:
+        busy = self._in_doubt or len(self._under_way) >= MAX_UNDER_WAY
+        if busy or not self._subscribed:
             return None
         goal = snapshot.upon(self._told)
         if goal == self._refused or (self._greeted and goal == self._told):
@@ -86,17 +89,19 @@ class Conversation:
 
     def _settle(self, request: envelopes.Request, now: datetime) -> None:
         snapshot, goal = self._under_way[request.nonce]
-        if request.refusal is not None:
-            self.last_nack = Refusal(now, goal.version, request.refusal)
-            self._refused = goal
-            self._told = self._confirmed
-            self._under_way.clear()
-            return
-        self.acked_version, self.acked_at = snapshot.version, now
-        self.kept = len(goal.versions) - len(snapshot.versions)
-        self._confirmed = goal
-        self._refused = None
         for nonce in list(self._under_way):
             del self._under_way[nonce]
             if nonce == request.nonce:
                 break
+        refused = request.refusal is not None
+        if not refused:
+            self.acked_version, self.acked_at = snapshot.version, now
+            self.kept = len(goal.versions) - len(snapshot.versions)
+            self._confirmed = goal
+            self._refused = None
+        elif not self._in_doubt:
+            self.last_nack = Refusal(now, goal.version, request.refusal or "")
+            self._refused = goal
+        self._in_doubt = bool(self._under_way) and (self._in_doubt or refused)
+        if self._in_doubt or not self._under_way:
+            self._told = self._confirmed

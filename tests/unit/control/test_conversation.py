@@ -140,6 +140,17 @@ def test_a_nack_takes_back_the_step_and_all_that_were_built_on_it():
     assert sorted(names(told(talk, snapshot(chat=2, shop=2)))) == ["chat", "shop"]
 
 
+def test_a_step_that_replaced_all_that_was_refused_is_known_to_have_happened():
+    talk = opened()
+    refused, replacing = told(talk, snapshot(chat=1)), told(talk, snapshot(chat=2))
+    talk.receive(Request(nonce=refused.nonce, refusal="no"), NOW)
+    assert told(talk, snapshot(shop=1)) is None
+    talk.receive(Request(nonce=replacing.nonce), NOW)
+    assert talk.acked_version == snapshot(chat=2).version
+    after = told(talk, snapshot(shop=1))
+    assert (names(after), after.removed) == (["shop"], ("chat",))
+
+
 def test_stale_unknown_and_repeated_nonces_are_ignored():
     talk = opened()
     first = told(talk, snapshot(chat=1))
